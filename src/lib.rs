@@ -1,0 +1,3 @@
+//! Exact concurrency limits and agent occupancy for session platforms, in PostgreSQL alone.
+
+pub mod error;

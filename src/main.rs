@@ -1,0 +1,3 @@
+//! The `occupancy` command.
+
+fn main() {}
