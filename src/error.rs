@@ -136,6 +136,7 @@ struct Parts {
 }
 
 impl Error {
+    #[must_use]
     pub(crate) fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
         Self(Box::new(Parts {
             kind,
