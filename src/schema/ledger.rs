@@ -43,7 +43,10 @@ pub(super) enum Plan {
     Apply,
 }
 
-const IS_INSTALLED: &str = "select to_regclass('occupancy.schema_migration') is not null";
+/// Not `to_regclass`: right after the wait for another migrator, that still answers from a cache.
+const IS_INSTALLED: &str = "select exists (
+    select from pg_catalog.pg_tables
+     where schemaname = 'occupancy' and tablename = 'schema_migration')";
 const MIGRATIONS: &str = "select version, name, checksum, compatibility from occupancy.schema_migration order by version";
 const SOURCES: &str = "select path, checksum, release from occupancy.schema_source";
 

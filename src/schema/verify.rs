@@ -69,14 +69,15 @@ pub(super) async fn verify(client: &mut Client) -> Result<Vec<Difference>> {
     }
     let query = format!(
         "select kind, identity,
-                recorded is null as extra,
-                found is null as missing,
+                recorded.kind is null as extra,
+                found.kind is null as missing,
                 recorded.definition is distinct from found.definition as definition,
                 recorded.grants is distinct from found.grants as grants,
                 recorded.comment is distinct from found.comment as comment
            from occupancy.schema_object as recorded
            full join ({OBJECTS}) as found using (kind, identity)
-          where recorded is distinct from found
+          where (recorded.definition, recorded.grants, recorded.comment)
+                is distinct from (found.definition, found.grants, found.comment)
           order by kind, identity"
     );
     let mut differences = Vec::new();

@@ -37,8 +37,8 @@ comment on table occupancy.schema_source is
     'Repeatable sources as last applied: SHA-256 of each file, and the release that brought them.';
 
 create table if not exists occupancy.schema_object (
-    kind text not null,
-    identity text not null,
+    kind text collate "C" not null,
+    identity text collate "C" not null,
     definition text not null,
     grants text not null,
     comment text not null,

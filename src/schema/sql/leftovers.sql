@@ -2,7 +2,7 @@
 select 'function ' || oid::regprocedure as leftover
   from pg_proc
  where pronamespace = 'occupancy'::regnamespace
-   and 'occupancy.retired=on' = any (proconfig)
+   and 'application_name=occupancy: retired' = any (proconfig)
 union all
 -- Nothing but CREATE OR REPLACE VIEW writes a view's rule, so here the writing transaction tells.
 select 'view ' || view.oid::regclass

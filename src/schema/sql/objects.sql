@@ -1,8 +1,8 @@
 -- Every object of the schema: a hash of what it is, who may use it, what is said about it.
-select kind,
-       identity,
+select kind collate "C" as kind,
+       identity collate "C" as identity,
        encode(sha256(convert_to(definition, 'UTF8')), 'hex') as definition,
-       coalesce((select string_agg(item::text, ' ' order by item::text)
+       coalesce((select string_agg(item::text, ' ' order by item::text collate "C")
                    from unnest(acl) as item), '') as grants,
        coalesce(comment, '') as comment
   from (

@@ -31,7 +31,7 @@ $$;
 -- A function that the sources no longer define must not stay behind unseen. CREATE OR REPLACE
 -- forgets the settings of the former function, whereas GRANT and COMMENT keep them; so whatever
 -- still carries this mark afterwards was not created anew. (The row's xmin would not do: GRANT ON
--- ALL FUNCTIONS rewrites every row.)
+-- ALL FUNCTIONS rewrites every row. Nor would a parameter of our own: that takes a superuser.)
 do $$
 declare
     routine regprocedure;
@@ -43,7 +43,7 @@ begin
            and proowner = 'occupancy_owner'::regrole
            and prokind <> 'a'
     loop
-        execute format('alter routine %s set occupancy.retired = on', routine);
+        execute format('alter routine %s set application_name = ''occupancy: retired''', routine);
     end loop;
 end
 $$;
