@@ -180,22 +180,48 @@ async fn within<T>(future: impl Future<Output = T>) -> T {
 }
 
 #[tokio::test]
-async fn a_failing_source_leaves_nothing_and_is_named_with_its_line() {
+async fn a_failing_source_leaves_nothing_and_is_named() {
     let db = empty_database().await;
     let mut client = db.connect().await;
-    let broken = (
-        "sql/30_broken/broken.sql",
-        "create or replace function occupancy.broken() returns int\nlanguage sql\nas 'selec 1';",
-    );
-    let error = runner(RELEASE, &MIGRATIONS, &[ITEM_SIZE, ITEMS, broken])
-        .migrate(&mut client)
-        .await
-        .expect_err("a syntax error");
-    assert_eq!(error.sqlstate(), Some("42601"));
-    assert_eq!(detail(&error), "in sql/30_broken/broken.sql:3");
-    let left = "select count(*) from pg_namespace where nspname = 'occupancy'";
-    assert_eq!(number(&client, left).await, 0);
+    let cases = [
+        ("grant select\non occupancy.item\nto;", "42601", "in sql/30_broken/broken.sql:3"),
+        (
+            "create function occupancy.broken() returns int language sql as 'selec 1';",
+            "42601",
+            "in function occupancy.broken()",
+        ),
+        (
+            "create function occupancy.broken() returns int language plpgsql as 'begin\nretur 1; end';",
+            "42601",
+            "in function occupancy.broken()",
+        ),
+        (
+            "create function occupancy.broken() returns int language sql as 'select occupancy.absent()';",
+            "42883",
+            "in function occupancy.broken()",
+        ),
+    ];
+    for (sql, sqlstate, place) in cases {
+        let broken = runner(RELEASE, &MIGRATIONS, &[ITEM_SIZE, ("sql/30_broken/broken.sql", sql)]);
+        let error = broken.migrate(&mut client).await.expect_err(sql);
+        assert_eq!(error.sqlstate(), Some(sqlstate), "{sql}");
+        assert_eq!(detail(&error), place, "{sql}");
+        let left = "select count(*) from pg_namespace where nspname = 'occupancy'";
+        assert_eq!(number(&client, left).await, 0, "{sql}");
+        psql(&db, &broken.install_script()).expect_err(sql);
+        assert_eq!(number(&client, left).await, 0, "{sql}");
+    }
     items().migrate(&mut client).await.expect("the repaired schema");
+}
+
+#[tokio::test]
+async fn functions_may_call_those_of_later_files() {
+    let caller = (
+        "sql/10_item/caller.sql",
+        "create or replace function occupancy.caller() returns int language sql
+         as 'select occupancy.item_size(1)';",
+    );
+    installed(&runner(RELEASE, &MIGRATIONS, &[caller, ITEM_SIZE])).await;
 }
 
 #[tokio::test]
@@ -327,7 +353,7 @@ async fn a_stranger_in_the_schema_is_named() {
         .migrate(&mut client)
         .await
         .expect_err("an object of another owner");
-    assert_eq!(detail(&error), "function occupancy.mine().");
+    assert_eq!(detail(&error), "function occupancy.mine()");
 }
 
 #[tokio::test]
@@ -724,7 +750,7 @@ async fn whoever_lacks_everything_is_told_all_of_it_at_once() {
     }
     assert!(detail(&error).contains(&format!("{user} may not create a schema in database")));
 
-    let commands = hint(&error).strip_prefix("As a superuser run: ").expect("commands");
+    let commands = hint(&error).strip_prefix("as a superuser run: ").expect("commands");
     execute(&admin, commands).await;
     execute(&client, &script).await;
     roles.drop(&admin).await;
@@ -749,9 +775,9 @@ async fn an_ordinary_user_installs_where_the_roles_are_ready() {
     let error = items().migrate(&mut client).await.expect_err("no member");
     assert_eq!(
         detail(&error),
-        format!("{user} may not SET ROLE occupancy_owner. (in sql/00_roles/roles.sql)")
+        format!("{user} may not SET ROLE occupancy_owner (in sql/00_roles/roles.sql)")
     );
-    assert_eq!(hint(&error), format!("As a superuser run: grant occupancy_owner to {user};"));
+    assert_eq!(hint(&error), format!("as a superuser run: grant occupancy_owner to {user};"));
 
     execute(
         &superuser,
@@ -767,9 +793,9 @@ async fn an_ordinary_user_installs_where_the_roles_are_ready() {
         "{error:?}"
     );
     assert!(!detail(&error).contains(';'), "{error:?}");
-    assert!(hint(&error).starts_with("As a superuser run: grant create on database"), "{error:?}");
+    assert!(hint(&error).starts_with("as a superuser run: grant create on database"), "{error:?}");
 
-    execute(&superuser, hint(&error).strip_prefix("As a superuser run: ").expect("a command"))
+    execute(&superuser, hint(&error).strip_prefix("as a superuser run: ").expect("a command"))
         .await;
     items().migrate(&mut client).await.expect("an installation");
     assert_up_to_date(&items(), &mut client).await;
@@ -786,6 +812,6 @@ async fn a_schema_of_somebody_else_is_left_to_them() {
     assert!(detail(&error).starts_with("schema occupancy exists and belongs to"), "{error:?}");
     assert_eq!(
         hint(&error),
-        "As a superuser run: alter schema occupancy owner to occupancy_owner;"
+        "as a superuser run: alter schema occupancy owner to occupancy_owner;"
     );
 }

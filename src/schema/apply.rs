@@ -8,7 +8,9 @@ use tokio_postgres::error::ErrorPosition;
 use tokio_postgres::{Client, IsolationLevel, Transaction};
 
 use super::ledger::{Ledger, Plan};
-use super::script::{LEDGER, LEFTOVERS, LOCK, PREPARE, SETTINGS, record_objects, record_sources};
+use super::script::{
+    LEDGER, LEFTOVERS, LOCK, PREPARE, SETTINGS, VALIDATE, record_objects, record_sources,
+};
 use super::sources::{ROLES, Sources};
 use super::{MigrationReport, SourcesOutcome};
 use crate::error::{Error, ErrorKind, Result};
@@ -37,6 +39,7 @@ pub(super) async fn apply(client: &mut Client, files: &Sources) -> Result<Migrat
         run(&transaction, path, sql).await?;
     }
     refuse_leftovers(&transaction).await?;
+    transaction.batch_execute(VALIDATE).await?;
     transaction.batch_execute(&record_sources(files)).await?;
     transaction.batch_execute(&record_objects()).await?;
     transaction.commit().await?;

@@ -4,7 +4,8 @@
 //! once and never edited again. *Sources* (`sql/`) hold the present truth of every function, view,
 //! comment and grant; they are applied as a whole whenever one of them changed, or a migration ran.
 //! Both happen in one transaction under one lock, so that of many migrators at once one applies and
-//! the others find nothing to do, and a failure leaves nothing behind.
+//! the others find nothing to do, and a failure leaves nothing behind. Sources are applied in order
+//! of their paths, but functions may call each other in any order: their bodies are checked last.
 //!
 //! ```no_run
 //! # async fn example(client: &mut tokio_postgres::Client) -> occupancy::error::Result<()> {

@@ -9,6 +9,7 @@ pub(super) const LOCK: &str = include_str!("sql/lock.sql");
 pub(super) const LEDGER: &str = include_str!("sql/ledger.sql");
 pub(super) const PREPARE: &str = include_str!("sql/prepare.sql");
 pub(super) const LEFTOVERS: &str = include_str!("sql/leftovers.sql");
+pub(super) const VALIDATE: &str = include_str!("sql/validate.sql");
 pub(super) const OBJECTS: &str = include_str!("sql/objects.sql");
 
 /// The oldest server that is supported, as in `server_version_num`.
@@ -64,6 +65,7 @@ pub(super) fn install_script(files: &Sources) -> String {
         section(&mut script, path, sql);
     }
     section(&mut script, "nothing left behind", &refuse_leftovers());
+    section(&mut script, "bodies of functions", VALIDATE);
     section(&mut script, "what was applied", &record_sources(files));
     section(&mut script, "how it looks now", &record_objects());
     script.push_str("\ncommit;\n");
@@ -109,14 +111,13 @@ fn refuse_leftovers() -> String {
         "\
 do $occupancy$
 declare
-    leftovers text;
+  leftovers text;
 begin
-    select string_agg(leftover, ', ') into leftovers from (
+  select string_agg(leftover, ', ') into leftovers from (
 {LEFTOVERS}) as found;
-    if leftovers is not null then
-        raise 'the schema holds what the sources no longer define'
-            using detail = leftovers || '.';
-    end if;
+  if leftovers is not null then
+    raise 'the schema holds what the sources no longer define' using detail = leftovers;
+  end if;
 end
 $occupancy$;"
     )
@@ -127,10 +128,10 @@ fn raise_if(condition: &str, message: &str) -> String {
         "\
 do $occupancy$
 begin
-    if {condition}
-    then
-        raise exception using message = {};
-    end if;
+  if {condition}
+  then
+    raise exception using message = {};
+  end if;
 end
 $occupancy$;",
         literal(message)
@@ -143,13 +144,13 @@ fn unless_applied(migration: &Migration) -> String {
     format!(
         "\
 select not exists (
-    select from occupancy.schema_migration where version = {version}
+  select from occupancy.schema_migration where version = {version}
 ) as occupancy_pending \\gset
 \\if :occupancy_pending
 {sql}
 insert into occupancy.schema_migration (version, name, applied_on, checksum, compatibility)
 values ({version}, {name}, to_char(now(), 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"'),
-        '{checksum}', '{compatibility}');
+  '{checksum}', '{compatibility}');
 \\endif",
         version = inner.version(),
         name = literal(inner.name()),

@@ -3,7 +3,6 @@
 set local search_path = pg_catalog, pg_temp;
 set local client_min_messages = warning;
 set local statement_timeout = 0;
-set local check_function_bodies = on;
 set local standard_conforming_strings = on;
 set local quote_all_identifiers = off;
 set local timezone = 'UTC';
