@@ -45,9 +45,13 @@ const GRANTS: (&str, &str) = (
     "grant execute on all functions in schema occupancy to occupancy_manager;
      grant select on occupancy.items to occupancy_viewer;",
 );
+const SIZES: (&str, &str) = (
+    "sql/20_views/sizes.sql",
+    "create or replace aggregate occupancy.sizes(int) (sfunc = int4pl, stype = int, initcond = 0);",
+);
 const RELEASE: Release = [1, 0, 0];
 const MIGRATIONS: [(&str, &str); 1] = [ITEM];
-const SOURCES: [(&str, &str); 3] = [ITEM_SIZE, ITEMS, GRANTS];
+const SOURCES: [(&str, &str); 4] = [ITEM_SIZE, ITEMS, SIZES, GRANTS];
 
 fn runner(release: Release, migrations: &[(&str, &str)], sources: &[(&str, &str)]) -> Runner {
     let sources = sources.iter().copied().chain([("sql/00_roles/roles.sql", ROLES)]);
@@ -310,7 +314,7 @@ async fn a_retired_signature_left_behind_is_refused() {
         "create or replace function occupancy.item_size(id bigint) returns int
          language sql set search_path = pg_catalog, pg_temp as 'select 1';",
     );
-    let sources = [wider, ITEMS, GRANTS];
+    let sources = [wider, ITEMS, SIZES, GRANTS];
     let error = runner(RELEASE, &MIGRATIONS, &sources)
         .migrate(&mut client)
         .await
@@ -331,17 +335,18 @@ async fn a_retired_signature_left_behind_is_refused() {
 }
 
 #[tokio::test]
-async fn a_retired_view_left_behind_is_refused() {
+async fn a_retired_view_or_aggregate_left_behind_is_refused() {
     let (_db, mut client) = installed(&items()).await;
     let all = (
         "sql/90_grants/grants.sql",
-        "grant select on all tables in schema occupancy to occupancy_viewer;",
+        "grant select on all tables in schema occupancy to occupancy_viewer;
+         grant execute on all routines in schema occupancy to occupancy_viewer;",
     );
     let error = runner(RELEASE, &MIGRATIONS, &[ITEM_SIZE, all])
         .migrate(&mut client)
         .await
         .expect_err("a retired view");
-    assert_eq!(detail(&error), "view occupancy.items");
+    assert_eq!(detail(&error), "aggregate occupancy.sizes(integer), view occupancy.items");
 }
 
 #[tokio::test]
@@ -362,7 +367,7 @@ async fn a_grant_that_the_sources_no_longer_give_is_gone() {
     let manager = "select has_function_privilege('occupancy_manager',
                                                  'occupancy.item_size(int)', 'execute')::int::bigint";
     assert_eq!(number(&client, manager).await, 1);
-    runner(RELEASE, &MIGRATIONS, &[ITEM_SIZE, ITEMS])
+    runner(RELEASE, &MIGRATIONS, &[ITEM_SIZE, ITEMS, SIZES])
         .migrate(&mut client)
         .await
         .expect("an upgrade");
@@ -533,6 +538,10 @@ async fn verify_finds_what_was_changed_by_hand() {
             vec![difference("view", "occupancy.items", Change::Definition)],
         ),
         (
+            "create or replace aggregate occupancy.sizes(int) (sfunc = int4mul, stype = int, initcond = 1)",
+            vec![difference("aggregate", "occupancy.sizes(integer)", Change::Definition)],
+        ),
+        (
             "grant usage on schema occupancy to public",
             vec![difference("schema", "occupancy", Change::Grants)],
         ),
@@ -643,7 +652,7 @@ async fn the_script_for_psql_upgrades_and_refuses_to_downgrade() {
 #[tokio::test]
 async fn the_script_for_psql_refuses_what_was_retired() {
     let (db, mut client) = installed(&items()).await;
-    let printed = psql(&db, &runner(RELEASE, &MIGRATIONS, &[ITEMS]).install_script())
+    let printed = psql(&db, &runner(RELEASE, &MIGRATIONS, &[ITEMS, SIZES]).install_script())
         .expect_err("a retired function");
     assert!(printed.contains("function occupancy.item_size(integer)"), "{printed}");
     assert_up_to_date(&items(), &mut client).await;

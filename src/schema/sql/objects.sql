@@ -27,6 +27,18 @@ from (
   where pronamespace = 'occupancy'::regnamespace and prokind <> 'a'
   union all
   select
+    'aggregate',
+    oid::regprocedure::text,
+    concat_ws(
+      E'\n', aggkind, aggtransfn, aggfinalfn, aggcombinefn, aggmtransfn, aggminvtransfn,
+      aggmfinalfn, aggtranstype::regtype, agginitval, aggminitval, provolatile, proparallel),
+    coalesce(proacl, acldefault('f', proowner)),
+    obj_description(oid, 'pg_proc')
+  from pg_proc
+  join pg_aggregate on aggfnoid = oid
+  where pronamespace = 'occupancy'::regnamespace
+  union all
+  select
     case relkind
       when 'v' then 'view'
       when 'm' then 'materialized view'

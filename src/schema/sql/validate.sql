@@ -8,7 +8,9 @@ begin
     select p.oid::regprocedure as signature, l.lanvalidator::regproc as validator
     from pg_proc p
     join pg_language l on l.oid = p.prolang
-    where p.pronamespace = 'occupancy'::regnamespace and l.lanvalidator <> 0
+    where p.pronamespace = 'occupancy'::regnamespace
+      and p.prokind <> 'a'
+      and l.lanvalidator <> 0
   loop
     begin
       execute format('select %s(%s)', routine.validator, routine.signature::oid);
