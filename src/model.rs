@@ -373,6 +373,9 @@ pub struct Violation {
     /// How much there may be; `None` where the condition is no amount.
     #[serde(default)]
     pub max: Option<Amount>,
+    /// The same for people.
+    #[serde(default)]
+    pub message: Option<String>,
 }
 
 /// The answer to a reservation. Being full is an answer too: look at
@@ -724,7 +727,7 @@ impl Quota {
 pub struct Heartbeat {
     /// The agent.
     pub agent_id: String,
-    /// Its capacity, which may shrink below what is occupied.
+    /// Its capacity, which may shrink below what is occupied (a new agent must state it).
     pub available_slots: Option<ResourceSlots>,
     /// The group that it belongs to (`default`).
     pub resource_group: Option<String>,

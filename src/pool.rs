@@ -153,3 +153,15 @@ fn unavailable(error: PoolError) -> Error {
         other => Error::new(ErrorKind::Connection, "no connection").caused_by(other),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_prints_no_password() {
+        let config: Config = "postgresql://me:hunter2@db/platform".parse().expect("valid");
+        let text = format!("{:?}", Pooled::new(&config).expect("built"));
+        assert!(text.contains("Pooled") && !text.contains("hunter2"), "{text}");
+    }
+}
