@@ -5,11 +5,13 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use nix::unistd::{Uid, User};
 use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
 use tokio_postgres::{Client, NoTls};
 use tracing::warn;
 
 use crate::error::{Error, ErrorKind, Result};
+use crate::passfile::{self, Wanted};
 use crate::retry::RetryPolicy;
 
 /// Settings of the database connection, the pool and its retries.
@@ -63,7 +65,8 @@ impl Config {
     /// The settings of the environment: `DATABASE_URL`, and for what it leaves open, or instead
     /// of it, libpq's variables `PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGDATABASE`, `PGUSER`,
     /// `PGPASSWORD`, `PGAPPNAME`, `PGOPTIONS`, `PGCONNECT_TIMEOUT`, `PGSSLMODE` and
-    /// `PGTARGETSESSIONATTRS`. `None` if neither names a server.
+    /// `PGTARGETSESSIONATTRS`. A password that is still missing is looked up for the first host
+    /// in the password file (`PGPASSFILE` or `~/.pgpass`). `None` if no variable names a server.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a variable that cannot be read.
@@ -81,8 +84,8 @@ impl Config {
         Self::default().fill_gaps(variable).map(Some)
     }
 
-    /// These settings, and where they are silent those of libpq's variables, as `psql` treats
-    /// the string that it is given.
+    /// These settings, and where they are silent those of libpq's variables and of its password
+    /// file, as `psql` treats the string that it is given.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a variable that cannot be read.
@@ -97,7 +100,32 @@ impl Config {
             .collect();
         let defaults = read(&options, "the PG* variables of the environment")?;
         merge(&mut self.postgres, &defaults);
+        if self.postgres.get_password().is_none()
+            && let Some(file) = passfile::location(variable)
+            && let Some(password) = self.password_in(&file)
+        {
+            self.postgres.password(password);
+        }
         Ok(self)
+    }
+
+    fn password_in(&self, file: &Path) -> Option<String> {
+        let postgres = self.resolved();
+        let host = match (postgres.get_hosts().first(), postgres.get_hostaddrs().first()) {
+            (Some(Host::Tcp(name)), _) => name.clone(),
+            (Some(Host::Unix(directory)), _) if directory == Path::new(SOCKET_DIRECTORY) => {
+                "localhost".to_owned()
+            }
+            (Some(Host::Unix(directory)), _) => directory.display().to_string(),
+            (None, address) => address?.to_string(),
+        };
+        let user = match postgres.get_user() {
+            Some(user) => user.to_owned(),
+            None => User::from_uid(Uid::effective()).ok()??.name,
+        };
+        let port = postgres.get_ports().first().copied().unwrap_or(5432);
+        let database = postgres.get_dbname().unwrap_or(&user);
+        passfile::look_up(file, &Wanted { host: &host, port, database, user: &user })
     }
 
     /// The most connections that the pool holds. Default: 8.
@@ -362,6 +390,8 @@ impl fmt::Display for Config {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+
     use super::*;
 
     fn from(variables: &[(&str, &str)]) -> Result<Option<Config>> {
@@ -410,6 +440,23 @@ mod tests {
         assert_eq!(postgres.get_application_name(), Some("manager-1"));
         assert_eq!(postgres.get_connect_timeout(), Some(&Duration::from_secs(3)));
         assert_eq!(postgres.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+    }
+
+    #[test]
+    fn a_missing_password_is_looked_up_in_the_password_file() {
+        let mut file = tempfile::NamedTempFile::new().expect("a file");
+        file.write_all(b"db1:5432:platform:me:hunter2").expect("written");
+        let path = file.path().to_str().expect("UTF-8");
+        let password = |variables: &[(&str, &str)]| {
+            let config = from(variables).expect("readable").expect("a server");
+            let password = config.resolved().get_password().map(<[u8]>::to_vec);
+            password.map(|bytes| String::from_utf8(bytes).expect("UTF-8"))
+        };
+        let url = ("DATABASE_URL", "postgresql://me@db1,db2/platform");
+        let file = ("PGPASSFILE", path);
+        assert_eq!(password(&[url, file]).as_deref(), Some("hunter2"));
+        assert_eq!(password(&[url, file, ("PGPASSWORD", "given")]).as_deref(), Some("given"));
+        assert_eq!(password(&[("PGHOST", "db1"), ("PGUSER", "me"), file]), None);
     }
 
     #[test]

@@ -5,6 +5,7 @@ mod call;
 mod config;
 pub mod error;
 mod model;
+mod passfile;
 mod pool;
 mod retry;
 mod slots;
