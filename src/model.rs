@@ -499,6 +499,10 @@ rows! {
         code: Option<RejectionCode>,
         /// The same for people.
         message: Option<String>,
+        /// What it belongs to: `keypair`, `agent`, or the scope of a quota.
+        scope: Option<String>,
+        /// Which key, agent, user, project, … it is.
+        scope_id: Option<String>,
         /// What is in use: a number of sessions or kernels, or an object of slots.
         used: Option<Value>,
         /// What is asked for, in the same shape.

@@ -24,7 +24,7 @@ macro_rules! statements {
 
 statements! {
     check_session(UUID, TEXT, JSONB, TEXT, TEXT) =
-        "select predicate, passed, code, message, used, requested, max
+        "select predicate, passed, code, message, scope, scope_id, used, requested, max
            from occupancy.check_session(session_id => $1, access_key => $2, kernels => $3,
                                         session_type => $4, project => $5)";
 

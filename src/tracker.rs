@@ -45,6 +45,9 @@ use crate::statements as sql;
 /// # }
 /// ```
 ///
+/// Dropping the future of a call does not take the call back: it may have happened. Calling
+/// again with the same ids tells.
+///
 /// # Errors
 /// Every method fails alike: with [`ErrorKind::Refused`](crate::ErrorKind::Refused) and a
 /// [`Code`](crate::Code) for a caller's mistake, with `Connection` or `Exhausted` when no server

@@ -56,6 +56,14 @@ async fn backends(admin: &Client, condition: &str) -> i64 {
     admin.query_one(&sql, &[&APPLICATION]).await.expect("pg_stat_activity").get(0)
 }
 
+/// Kills every backend of the client and waits until they are gone.
+async fn terminate_backends(admin: &Client) {
+    let sql = "select pg_terminate_backend(pid, 20000) from pg_stat_activity
+                where datname = current_database() and application_name = $1";
+    let terminated = admin.execute(sql, &[&APPLICATION]).await.expect("terminated");
+    assert!(terminated > 0, "there was a backend");
+}
+
 /// Waits until a backend of the client fulfils the condition.
 async fn until_backend(admin: &Client, condition: &str) {
     let seen = async {
@@ -331,15 +339,22 @@ async fn a_call_survives_the_death_of_its_backend() {
     };
     let observer = db.connect().await;
     until_backend(&observer, WAITING).await;
-    let kill = "select pg_terminate_backend(pid) from pg_stat_activity
-                 where datname = current_database() and application_name = $1";
-    observer.execute(kill, &[&APPLICATION]).await.expect("terminated");
+    terminate_backends(&observer).await;
     until_backend(&observer, WAITING).await;
     blocker.rollback().await.expect("unlocked");
 
     let admission = call.await.expect("no panic").expect("survived");
     assert!(admission.is_admitted());
     assert_eq!(handles.tracker().get_concurrency("AK").await.expect("counted").compute_used, 1);
+}
+
+#[tokio::test]
+async fn a_call_after_every_backend_died_finds_a_new_one() {
+    let db = TestDb::new().await;
+    let handles = handles(&db).await;
+    let admin = db.connect().await;
+    terminate_backends(&admin).await;
+    assert!(handles.tracker().reserve_session(&reservation()).await.expect("ok").is_admitted());
 }
 
 // After a failover the former primary may answer on as a standby: every write fails with 25006
