@@ -108,6 +108,8 @@ pub enum ErrorKind {
     Database,
     /// No connection, or a connection that broke.
     Connection,
+    /// Every connection of the pool stayed in use for longer than a call may wait for one.
+    Exhausted,
     /// Settings that contradict each other or cannot be read.
     Config,
     /// The installed schema and this library do not fit.

@@ -1,0 +1,167 @@
+//! The connections that a process shares, and the handles built on them.
+
+use std::fmt;
+
+use deadpool_postgres::{
+    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
+};
+use tokio_postgres::{NoTls, Row};
+
+use crate::agents::AgentRegistry;
+use crate::call::{Params, Statement, sealed};
+use crate::config::Config;
+use crate::error::{Error, ErrorKind, Result};
+use crate::retry::RetryPolicy;
+use crate::tracker::ConcurrencyTracker;
+
+/// What a process builds once at its start: the pool, and on it the two objects that the rest
+/// of the process is given.
+///
+/// ```no_run
+/// use occupancy::{Config, Handles, Reservation, ResourceSlots};
+/// use uuid::Uuid;
+///
+/// # async fn example() -> occupancy::Result<()> {
+/// let config: Config = "postgresql://manager@db1,db2/platform?target_session_attrs=read-write"
+///     .parse()?;
+/// let handles = Handles::connect(&config).await?;
+/// let tracker = handles.tracker();
+///
+/// let session_id = Uuid::now_v7();
+/// let slots = ResourceSlots::new().with("cpu", 4).with("mem", "16g");
+/// let reservation = Reservation::new(session_id, "AKIA").with_kernel("i-01", slots);
+/// let admission = tracker.reserve_session(&reservation).await?;
+/// if !admission.is_admitted() {
+///     println!("{}", admission.message.unwrap_or_default());
+/// }
+/// tracker.release_session(session_id).await?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Handles {
+    tracker: ConcurrencyTracker,
+    agents: AgentRegistry,
+}
+
+impl Handles {
+    /// Builds the pool and proves with one connection that the database answers.
+    ///
+    /// A server that is just starting or failing over is waited for as the retry policy says; a
+    /// host that nobody listens on is reported at once.
+    ///
+    /// # Errors
+    /// [`ErrorKind::Connection`] if no host can be reached, and what the server answers.
+    pub async fn connect(config: &Config) -> Result<Self> {
+        let pooled = Pooled::new(config)?;
+        pooled.prove().await?;
+        let tracker = ConcurrencyTracker::new(pooled);
+        Ok(Self { agents: AgentRegistry::new(tracker.clone()), tracker })
+    }
+
+    /// Sessions: reserving, releasing, counting, repairing, and the limits that bind them.
+    #[must_use]
+    pub fn tracker(&self) -> &ConcurrencyTracker {
+        &self.tracker
+    }
+
+    /// Agents: registering, heartbeats and occupancy.
+    #[must_use]
+    pub fn agents(&self) -> &AgentRegistry {
+        &self.agents
+    }
+}
+
+/// Runs each call on a connection of the pool, in a transaction of its own, and repeats it
+/// after a transient error. Every function is idempotent by its ids, so that repeating a call
+/// whose answer was lost changes nothing twice.
+#[derive(Clone)]
+pub struct Pooled {
+    pool: Pool,
+    retry: RetryPolicy,
+}
+
+impl Pooled {
+    fn new(config: &Config) -> Result<Self> {
+        // Looking at the socket is enough: a connection that died unseen costs one retry,
+        // asking the server before each call would cost every call a round trip.
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(config.resolved(), NoTls, recycling);
+        let pool = Pool::builder(manager)
+            .runtime(Runtime::Tokio1)
+            .max_size(config.pool_size)
+            .wait_timeout(Some(config.wait_timeout))
+            .create_timeout(Some(config.create_timeout()))
+            .build()
+            .map_err(|error| {
+                Error::new(ErrorKind::Config, "cannot build the pool").caused_by(error)
+            })?;
+        Ok(Self { pool, retry: config.retry })
+    }
+
+    /// Gets a connection, insisting only while a server answers that it will be there soon.
+    async fn prove(&self) -> Result<()> {
+        self.retry
+            .run_while(
+                |error| error.is_transient() && error.sqlstate().is_some(),
+                || async { self.connection().await.map(drop) },
+            )
+            .await
+    }
+
+    async fn connection(&self) -> Result<Object> {
+        self.pool.get().await.map_err(unavailable)
+    }
+
+    async fn attempt(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>> {
+        let connection = self.connection().await?;
+        let result = statement.run(&**connection, params).await;
+        if result.as_ref().is_err_and(Error::is_transient) {
+            // It may lead to a server that is going away or has become a standby: the next
+            // attempt had better look for a host anew.
+            drop(Object::take(connection));
+        }
+        result
+    }
+}
+
+impl sealed::Executor for Pooled {
+    async fn rows(&self, statement: &'static Statement, params: Params<'_>) -> Result<Vec<Row>> {
+        self.retry.run_while(Error::is_transient, || self.attempt(statement, params)).await
+    }
+}
+
+impl fmt::Debug for Pooled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pooled")
+            .field("pool", &self.pool.status())
+            .field("retry", &self.retry)
+            .finish()
+    }
+}
+
+fn unavailable(error: PoolError) -> Error {
+    match error {
+        PoolError::Backend(error) => error.into(),
+        PoolError::Timeout(TimeoutType::Wait) => {
+            Error::new(ErrorKind::Exhausted, "no connection of the pool became free in time")
+                .hint("raise the pool size, or the time to wait for a connection")
+        }
+        PoolError::Timeout(_) => {
+            Error::new(ErrorKind::Connection, "the server did not take the connection in time")
+        }
+        other => Error::new(ErrorKind::Connection, "no connection").caused_by(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pool_prints_no_password() {
+        let config: Config = "postgresql://me:hunter2@db/platform".parse().expect("valid");
+        let text = format!("{:?}", Pooled::new(&config).expect("built"));
+        assert!(text.contains("Pooled") && !text.contains("hunter2"), "{text}");
+    }
+}

@@ -1,0 +1,145 @@
+//! Every call that this library makes, on one page.
+//!
+//! A test prepares each of them against the live schema.
+
+use tokio_postgres::types::Type;
+
+use crate::call::Statement;
+
+macro_rules! statements {
+    ($($name:ident($($ty:ident),*) = $sql:literal;)+) => {
+        $(
+            #[expect(non_upper_case_globals, reason = "each is named as what it calls")]
+            pub(crate) static $name: Statement = Statement {
+                name: stringify!($name),
+                sql: $sql,
+                types: &[$(Type::$ty),*],
+            };
+        )+
+
+        /// Every statement, for a test that prepares them all.
+        pub static ALL: &[&Statement] = &[$(&$name),+];
+    };
+}
+
+statements! {
+    check_session(UUID, TEXT, JSONB, TEXT, TEXT) =
+        "select predicate, passed, code, message, scope, scope_id, used, requested, max
+           from occupancy.check_session(session_id => $1, access_key => $2, kernels => $3,
+                                        session_type => $4, project => $5)";
+
+    reserve_session(UUID, TEXT, JSONB, TEXT, TEXT) =
+        "select session_id, outcome, code, message, access_key, used, max, violations, kernels
+           from occupancy.reserve_session(session_id => $1, access_key => $2, kernels => $3,
+                                          session_type => $4, project => $5)";
+
+    reserve_sessions(JSONB) =
+        "select session_id, outcome, code, message, access_key, used, max, violations, kernels
+           from occupancy.reserve_sessions(sessions => $1)";
+
+    release_session(UUID) =
+        "select session_id, outcome from occupancy.release_session(session_id => $1)";
+
+    release_sessions(UUID_ARRAY) =
+        "select session_id, outcome from occupancy.release_sessions(session_ids => $1)";
+
+    release_kernel(UUID) =
+        "select kernel_id, session_id, outcome, session_ended
+           from occupancy.release_kernel(kernel_id => $1)";
+
+    terminate_session(UUID) =
+        "select session_id, outcome from occupancy.terminate_session(session_id => $1)";
+
+    settle_kernel(UUID, JSONB) =
+        "select kernel_id, session_id, outcome
+           from occupancy.settle_kernel(kernel_id => $1, occupied_slots => $2)";
+
+    clear_concurrency(TEXT) =
+        "select ended from occupancy.clear_concurrency(access_key => $1) as ended";
+
+    prune_ended(FLOAT8) =
+        "select pruned
+           from occupancy.prune_ended(older_than => make_interval(secs => $1)) as pruned";
+
+    get_concurrency(TEXT) =
+        "select access_key, compute_used, compute_max, system_used, system_max
+           from occupancy.get_concurrency(access_key => $1)";
+
+    get_session(UUID) =
+        "select session_id, status, access_key, session_type, user_id, project, resource_group,
+                domain, kernels, created_at, terminating_at, ended_at
+           from occupancy.get_session(session_id => $1)";
+
+    recalc_concurrency(TEXT) =
+        "select subject, before, after from occupancy.recalc_concurrency(access_key => $1)";
+
+    recalc_concurrency_fullscan() =
+        "select subject, before, after from occupancy.recalc_concurrency_fullscan()";
+
+    recalc_quota(TEXT, TEXT) =
+        "select subject, before, after
+           from occupancy.recalc_quota(scope => $1, scope_id => $2)";
+
+    recalc_quotas_fullscan() =
+        "select subject, before, after from occupancy.recalc_quotas_fullscan()";
+
+    recalc_agent(TEXT) =
+        "select subject, before, after from occupancy.recalc_agent(agent_id => $1)";
+
+    recalc_agents_by_session(UUID) =
+        "select subject, before, after from occupancy.recalc_agents_by_session(session_id => $1)";
+
+    recalc_agents_fullscan() =
+        "select subject, before, after from occupancy.recalc_agents_fullscan()";
+
+    audit() =
+        "select invariant, subject, expected, actual from occupancy.audit()";
+
+    put_resource_policy(TEXT, INT8, INT8, JSONB, TEXT, INT8, JSONB, INT8) =
+        "select outcome
+           from occupancy.put_resource_policy(
+                  name => $1,
+                  max_concurrent_sessions => $2,
+                  max_concurrent_system_sessions => $3,
+                  total_resource_slots => $4,
+                  default_for_unspecified => $5,
+                  max_pending_sessions => $6,
+                  max_pending_resource_slots => $7,
+                  max_kernels_per_session => $8)";
+
+    drop_resource_policy(TEXT) =
+        "select outcome from occupancy.drop_resource_policy(name => $1)";
+
+    put_keypair(TEXT, TEXT, TEXT, BOOL, TEXT) =
+        "select outcome
+           from occupancy.put_keypair(access_key => $1, user_id => $2, resource_policy => $3,
+                                      is_active => $4, domain => $5)";
+
+    drop_keypair(TEXT) =
+        "select outcome from occupancy.drop_keypair(access_key => $1)";
+
+    put_quota(TEXT, TEXT, INT8, JSONB, TEXT) =
+        "select outcome
+           from occupancy.put_quota(
+                  scope => $1,
+                  scope_id => $2,
+                  max_concurrent_sessions => $3,
+                  total_resource_slots => $4,
+                  default_for_unspecified => $5)";
+
+    drop_quota(TEXT, TEXT) =
+        "select outcome from occupancy.drop_quota(scope => $1, scope_id => $2)";
+
+    put_agent(TEXT, JSONB, TEXT, TEXT, BOOL) =
+        "select outcome
+           from occupancy.put_agent(agent_id => $1, available_slots => $2, resource_group => $3,
+                                    status => $4, schedulable => $5)";
+
+    drop_agent(TEXT) =
+        "select outcome from occupancy.drop_agent(agent_id => $1)";
+
+    agent_occupancy() =
+        "select agent_id, resource_group, status, schedulable, available_slots, occupied_slots
+           from occupancy.agent_occupancy
+          order by agent_id";
+}
