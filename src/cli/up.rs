@@ -6,7 +6,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::server::{self, Embedded, Stopped, default_data_dir};
+use crate::server::{DataDir, Embedded, Stopped};
 
 /// Starts or reuses an embedded PostgreSQL and migrates it.
 #[derive(Clone, Debug, clap::Args)]
@@ -36,8 +36,8 @@ struct Place {
 }
 
 impl Place {
-    fn data_dir(self) -> Result<PathBuf> {
-        self.data_dir.map_or_else(default_data_dir, Ok)
+    fn data_dir(self) -> Result<DataDir> {
+        self.data_dir.map_or_else(DataDir::default_location, |path| Ok(DataDir::new(path)))
     }
 }
 
@@ -56,9 +56,9 @@ impl Up {
         let mut interruption = Interruption::listen()?;
         let work = async {
             let server = if self.detach {
-                Embedded::detach(&data_dir, self.port).await?
+                data_dir.detach(self.port).await?
             } else {
-                Embedded::serve(&data_dir, self.port).await?
+                data_dir.serve(self.port).await?
             };
             match migrate(server.url()).await {
                 Err(error) if !server.is_reused() => {
@@ -90,21 +90,20 @@ impl Down {
     /// [`ErrorKind::Server`] if the directory is not ours or the server does not stop.
     pub async fn run(self, json: bool) -> Result<()> {
         let data_dir = self.place.data_dir()?;
-        let stopped = server::stop(&data_dir).await?;
-        let (outcome, sentence) = match stopped {
+        let (outcome, sentence) = match data_dir.stop().await? {
             Stopped::Stopped => ("stopped", "Stopped the server of"),
             Stopped::NotRunning => ("not_running", "No server runs in"),
         };
         if json {
-            println!("{}", json!({ "outcome": outcome, "data_dir": data_dir }));
+            println!("{}", json!({ "outcome": outcome, "data_dir": data_dir.path() }));
         } else {
-            println!("{sentence} {}", data_dir.display());
+            println!("{sentence} {}", data_dir.path().display());
         }
         Ok(())
     }
 }
 
-fn report(server: &Embedded, data_dir: &std::path::Path, detached: bool, json: bool) {
+fn report(server: &Embedded, data_dir: &DataDir, detached: bool, json: bool) {
     let running = server.running();
     let psql = format!("psql '{}'", running.url);
     if json {
@@ -113,14 +112,14 @@ fn report(server: &Embedded, data_dir: &std::path::Path, detached: bool, json: b
             "psql": psql,
             "reused": server.is_reused(),
             "version": running.version,
-            "data_dir": data_dir,
+            "data_dir": data_dir.path(),
             "log": running.log,
         });
         println!("{report}");
         return;
     }
     let started = if server.is_reused() { "Already running" } else { "Started" };
-    println!("{started}: {}, data in {}", running.version, data_dir.display());
+    println!("{started}: {}, data in {}", running.version, data_dir.path().display());
     println!("DATABASE_URL={}", running.url);
     println!("{psql}");
     if detached || server.is_reused() {

@@ -9,11 +9,18 @@ use super::owner::Guardian;
 use super::{NAME, Running, failure, io_failure};
 use crate::error::{Error, Result};
 
-/// A share in the server of a data directory.
+/// A directory that a server keeps its data in.
 ///
-/// At most one server runs there, however many processes ask for it at once: the first one's
-/// guardian starts it and the others use it. It ends with the last of them, unless it was started
-/// or taken over by [`Embedded::detach`].
+/// At most one server runs there, however many processes ask for it at once: the guardian of the
+/// first starts it, the others use it.
+#[derive(Clone, Debug)]
+pub struct DataDir {
+    path: PathBuf,
+    guardian: Option<PathBuf>,
+}
+
+/// A share in the server of a [`DataDir`]. The server ends with the last one, unless it was told to
+/// go on.
 #[derive(Debug)]
 pub struct Embedded {
     guardian: Guardian,
@@ -21,42 +28,98 @@ pub struct Embedded {
     reused: bool,
 }
 
-impl Embedded {
-    /// Uses the server of `data_dir`, and starts it for as long as it is used if it does not run.
+impl DataDir {
+    /// A directory that is created when a server is started there.
+    #[must_use]
+    pub fn new(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), guardian: None }
+    }
+
+    /// The directory of who names none: `$XDG_DATA_HOME/occupancy`, `~/.local/share/occupancy`, or
+    /// for root, whose home the server's user cannot enter, `/var/lib/occupancy`.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Server`] without a home directory.
+    pub fn default_location() -> Result<Self> {
+        if nix::unistd::geteuid().is_root() {
+            return Ok(Self::new(Path::new("/var/lib").join(NAME)));
+        }
+        let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
+        set("XDG_DATA_HOME")
+            .or_else(|| set("HOME").map(|home| home.join(".local/share")))
+            .map(|data| Self::new(data.join(NAME)))
+            .ok_or_else(|| {
+                failure("there is no home directory to keep the data in")
+                    .hint("choose a directory with --data-dir")
+            })
+    }
+
+    /// Sets the `occupancy` program, to be run as the guardian. See [`super::Options::guardian`].
+    #[must_use]
+    pub fn with_guardian(mut self, program: impl Into<PathBuf>) -> Self {
+        self.guardian = Some(program.into());
+        self
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Uses the server, and starts it for as long as it is used if it does not run.
     ///
     /// # Errors
     /// [`crate::ErrorKind::Server`] if the directory holds something else, belongs to another user
     /// or to a version that is not installed, or if the server could not be found or started.
-    pub async fn attach_or_start(data_dir: &Path) -> Result<Self> {
-        Self::ask(data_dir, None, Purpose::Borrow).await
+    pub async fn attach_or_start(&self) -> Result<Embedded> {
+        self.ask(None, Purpose::Borrow).await
     }
 
-    /// As [`Embedded::attach_or_start`], with a server that also listens on `port` of 127.0.0.1 if
+    /// As [`DataDir::attach_or_start`], with a server that also listens on `port` of 127.0.0.1 if
     /// one is given, and that the caller means to [terminate](Embedded::terminate). One that ran
-    /// already is from now on kept running until it is [stopped](stop).
+    /// already is from now on kept running until it is [stopped](DataDir::stop).
     ///
     /// # Errors
-    /// As [`Embedded::attach_or_start`]; and if the port is taken, or the server runs on another.
-    pub async fn serve(data_dir: &Path, port: Option<u16>) -> Result<Self> {
-        Self::ask(data_dir, port, Purpose::Serve).await
+    /// As [`DataDir::attach_or_start`]; and if the port is taken, or the server runs on another.
+    pub async fn serve(&self, port: Option<u16>) -> Result<Embedded> {
+        self.ask(port, Purpose::Serve).await
     }
 
-    /// As [`Embedded::serve`], with a server that outlives this process, until it is
-    /// [stopped](stop).
+    /// As [`DataDir::serve`], with a server that outlives this process, until it is
+    /// [stopped](DataDir::stop).
     ///
     /// # Errors
-    /// As [`Embedded::serve`].
-    pub async fn detach(data_dir: &Path, port: Option<u16>) -> Result<Self> {
-        Self::ask(data_dir, port, Purpose::Detach).await
+    /// As [`DataDir::serve`].
+    pub async fn detach(&self, port: Option<u16>) -> Result<Embedded> {
+        self.ask(port, Purpose::Detach).await
     }
 
-    async fn ask(data_dir: &Path, port: Option<u16>, purpose: Purpose) -> Result<Self> {
-        let data_dir = full(data_dir)?;
-        let order = Order::Embedded { data_dir, port, purpose };
-        let (guardian, ready) = Guardian::start(None, &order).await?;
-        Ok(Self { guardian, running: ready.running, reused: ready.reused })
+    async fn ask(&self, port: Option<u16>, purpose: Purpose) -> Result<Embedded> {
+        let order = Order::Embedded { data_dir: self.absolute()?, port, purpose };
+        let (guardian, ready) = Guardian::start(self.guardian.clone(), &order).await?;
+        Ok(Embedded { guardian, running: ready.running, reused: ready.reused })
     }
 
+    /// Stops the server, whoever uses it, and waits until it is gone.
+    ///
+    /// # Errors
+    /// [`crate::ErrorKind::Server`] if the directory is not ours or belongs to another user, or the
+    /// server does not stop.
+    pub async fn stop(&self) -> Result<Stopped> {
+        match Home::existing(&self.absolute()?)? {
+            Some(home) if home.stop().await? => Ok(Stopped::Stopped),
+            _ => Ok(Stopped::NotRunning),
+        }
+    }
+
+    fn absolute(&self) -> Result<PathBuf> {
+        absolute(&self.path)
+            .map_err(|e| io_failure(format_args!("cannot find {}", self.path.display()), e))
+    }
+}
+
+impl Embedded {
     /// What runs, and where.
     #[must_use]
     pub fn running(&self) -> &Running {
@@ -102,47 +165,11 @@ impl Embedded {
     }
 }
 
-/// What [`stop`] found.
+/// What [`DataDir::stop`] found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stopped {
     /// The server ran, and is gone.
     Stopped,
     /// There was none.
     NotRunning,
-}
-
-/// Stops the server of a data directory, whoever uses it, and waits until it is gone.
-///
-/// # Errors
-/// [`crate::ErrorKind::Server`] if the directory holds something else or belongs to another user,
-/// or the server does not stop.
-pub async fn stop(data_dir: &Path) -> Result<Stopped> {
-    match Home::existing(&full(data_dir)?)? {
-        Some(home) if home.stop().await? => Ok(Stopped::Stopped),
-        _ => Ok(Stopped::NotRunning),
-    }
-}
-
-/// The data directory of who says nothing else: `$XDG_DATA_HOME/occupancy`,
-/// `~/.local/share/occupancy`, or for root, whose home the server's user cannot enter,
-/// `/var/lib/occupancy`.
-///
-/// # Errors
-/// [`crate::ErrorKind::Server`] without a home directory.
-pub fn default_data_dir() -> Result<PathBuf> {
-    if nix::unistd::geteuid().is_root() {
-        return Ok(Path::new("/var/lib").join(NAME));
-    }
-    let set = |name| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    set("XDG_DATA_HOME")
-        .or_else(|| set("HOME").map(|home| home.join(".local/share")))
-        .map(|data| data.join(NAME))
-        .ok_or_else(|| {
-            failure("there is no home directory to keep the data in")
-                .hint("choose a directory with --data-dir")
-        })
-}
-
-fn full(path: &Path) -> Result<PathBuf> {
-    absolute(path).map_err(|e| io_failure(format_args!("cannot find {}", path.display()), e))
 }

@@ -1,7 +1,7 @@
 //! A PostgreSQL server of our own, for whoever has not configured one.
 //!
 //! [`Ephemeral`] lives as long as its owner and leaves nothing behind: demos and tests use it.
-//! [`Embedded`] keeps its data in a directory and is started, shared and stopped from there.
+//! The server of a [`DataDir`] keeps its data there and is shared by those who use it.
 //!
 //! Both are run by a *guardian*, a child process of the owner (this program again, started with
 //! [`guardian::SUBCOMMAND`]). It starts the server, tells where it listens, and waits for the end
@@ -32,10 +32,12 @@ mod source;
 mod user;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
 use serde::{Deserialize, Serialize};
 
-pub use self::embedded::{Embedded, Stopped, default_data_dir, stop};
+pub use self::embedded::{DataDir, Embedded, Stopped};
 use self::guardian::Order;
 use self::owner::Guardian;
 use crate::error::{Error, ErrorKind, Result};
@@ -93,6 +95,8 @@ pub struct Running {
 #[derive(Debug)]
 pub struct Ephemeral {
     guardian: Guardian,
+    // Dropped after the guardian, who has removed it if nobody killed him.
+    _directory: Remains,
     running: Running,
 }
 
@@ -115,7 +119,9 @@ impl Ephemeral {
     pub async fn start_with(options: Options) -> Result<Self> {
         let order = Order::Ephemeral { durability: options.durability };
         let (guardian, ready) = Guardian::start(options.guardian, &order).await?;
-        Ok(Self { guardian, running: ready.running })
+        let running = ready.running;
+        let directory = running.log.parent().map(Path::to_owned).unwrap_or_default();
+        Ok(Self { guardian, _directory: Remains(directory), running })
     }
 
     /// What runs, and where.
@@ -144,6 +150,21 @@ impl Ephemeral {
     /// [`ErrorKind::Server`] if the server had already ended, or something could not be removed.
     pub async fn stop(self) -> Result<()> {
         self.guardian.finish().await
+    }
+}
+
+/// A directory that must not stay, even if the guardian was killed.
+#[derive(Debug)]
+struct Remains(PathBuf);
+
+impl Drop for Remains {
+    fn drop(&mut self) {
+        const PATIENCE: Duration = Duration::from_secs(5);
+        let deadline = Instant::now() + PATIENCE;
+        // The server is being stopped then and may still write.
+        while self.0.exists() && fs::remove_dir_all(&self.0).is_err() && Instant::now() < deadline {
+            thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 //! The owner's end of a guardian.
 
-use std::env;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::{env, thread};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -17,7 +17,8 @@ use crate::error::Result;
 /// A guardian that was started. It ends when this value is dropped, or this process ends.
 #[derive(Debug)]
 pub(super) struct Guardian {
-    child: Child,
+    /// There until this value is dropped.
+    child: Option<Child>,
     /// Nothing is written after the order: it is its end that the guardian waits for.
     lifeline: Option<ChildStdin>,
     replies: Option<BufReader<ChildStdout>>,
@@ -64,7 +65,7 @@ impl Guardian {
             .map_err(|e| io_failure("cannot write the order", e))?;
         line.push(b'\n');
         let sent = lifeline.as_mut().map_or(Ok(()), |lifeline| lifeline.write_all(&line));
-        let guardian = Self { child, lifeline, replies, lingers: false };
+        let guardian = Self { child: Some(child), lifeline, replies, lingers: false };
         sent.map_err(|e| io_failure("the guardian does not listen", e))?;
         Ok(guardian)
     }
@@ -88,9 +89,10 @@ impl Guardian {
 
     /// Stops the server, whoever uses it.
     pub(super) async fn terminate(mut self) -> Result<()> {
-        let id = Pid::from_raw(self.child.id().cast_signed());
-        // Not waited for yet, so the id is still the guardian's.
-        let _ = kill(id, Signal::SIGTERM);
+        if let Some(child) = &self.child {
+            // Not waited for yet, so the id is still the guardian's.
+            let _ = kill(Pid::from_raw(child.id().cast_signed()), Signal::SIGTERM);
+        }
         self.hear_out().await
     }
 
@@ -111,8 +113,12 @@ impl Drop for Guardian {
         {
             self.lingers = matches!(reply, Reply::Lingering);
         }
-        if !self.lingers {
-            let _ = self.child.wait();
+        let Some(mut child) = self.child.take() else { return };
+        if self.lingers {
+            // Somebody has to, lest it stays as a zombie as long as we live.
+            thread::spawn(move || child.wait());
+        } else {
+            let _ = child.wait();
         }
     }
 }
