@@ -8,6 +8,7 @@ mod model;
 mod passfile;
 mod pool;
 mod retry;
+pub mod schema;
 mod slots;
 mod statements;
 mod tracker;

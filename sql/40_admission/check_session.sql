@@ -1,0 +1,59 @@
+create or replace function occupancy.check_session(
+  session_id uuid,
+  access_key text,
+  kernels jsonb,
+  session_type text default 'interactive',
+  project text default null
+)
+returns setof occupancy.predicate
+language plpgsql stable security definer
+set search_path = pg_catalog, occupancy, pg_temp
+as $$
+declare
+  checked constant boolean :=
+    occupancy.check_reservation(session_id, access_key, session_type, project);
+  placed constant occupancy.placement := occupancy.parse_kernels(kernels);
+  context occupancy.reservation_context;
+  claim occupancy.session;
+  repeated occupancy.admission;
+begin
+  select c.* into context
+  from occupancy.read_context(session_id, access_key, project, placed.agent_ids) as c;
+  claim := occupancy.new_claim(session_id, access_key, session_type, project, placed, context);
+  if context.session_status is not null then
+    repeated := occupancy.repeated_reservation(
+      session_id, access_key, session_type, project, placed, fresh => true);
+  end if;
+  return next row(
+    'session_ended', repeated.outcome is distinct from 'rejected', repeated.code,
+    coalesce(repeated.message, 'the session is ' || replace(repeated.outcome, '_', ' ')),
+    null, null, null, 'session', session_id)::occupancy.predicate;
+  -- A session that lives is not admitted again, whatever its limits are by now.
+  if repeated.outcome is null then
+    return query
+      select f.code, bool_and(f.passed), case when not bool_and(f.passed) then f.code end,
+             string_agg(occupancy.fact_message(f), '; ') filter (where not f.passed),
+             case when plain then to_jsonb(max(f.used)) else
+               jsonb_object_agg(coalesce(f.slot, 'sessions'), occupancy.fact_amount(f, f.used)) end,
+             case when plain then to_jsonb(max(f.requested)) else
+               jsonb_object_agg(
+                 coalesce(f.slot, 'sessions'), occupancy.fact_amount(f, f.requested)) end,
+             case when plain then to_jsonb(max(f.max)) else
+               jsonb_object_agg(coalesce(f.slot, 'sessions'), occupancy.fact_amount(f, f.max)) end,
+             f.scope, f.scope_id
+      from occupancy.admission_facts(access_key, session_type, project, placed) as f
+      cross join lateral (values (f.position in (1, 2, 3, 9))) as one_number (plain)
+      group by f.position, f.code, f.scope, f.scope_id, plain
+      order by f.position, f.scope_id collate "C";
+  end if;
+end;
+$$;
+
+comment on function occupancy.check_session(uuid, text, jsonb, text, text) is
+  'What reserve_session would answer now, without changing anything: a row per predicate and '
+  'subject, all of them evaluated, named by the code of the rejection. used, requested, max: a '
+  'number of sessions or kernels; for quotas and agents an object of slots, in quotas with the '
+  'number of sessions under "sessions"; max null = unlimited. Same errors as reserve_session.';
+revoke all on function occupancy.check_session(uuid, text, jsonb, text, text) from public;
+grant execute on function occupancy.check_session(uuid, text, jsonb, text, text)
+  to occupancy_viewer;

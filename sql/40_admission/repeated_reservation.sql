@@ -1,0 +1,61 @@
+create or replace function occupancy.repeated_reservation(
+  session_id uuid,
+  access_key text,
+  session_type text,
+  project text,
+  placed occupancy.placement,
+  fresh boolean
+)
+returns occupancy.admission
+language plpgsql volatile
+as $$
+declare
+  stored occupancy.session;
+  context occupancy.reservation_context;
+begin
+  -- An old snapshot may show a session that ended since: locking it then fails with 40001.
+  if not fresh then
+    perform from occupancy.session s
+    where s.session_id = repeated_reservation.session_id for share;
+  end if;
+  select s.* into stored from occupancy.session s
+  where s.session_id = repeated_reservation.session_id;
+  select c.* into context
+  from occupancy.read_context(session_id, access_key, project, placed.agent_ids) as c;
+  -- None any more: it was pruned, so it had ended.
+  if stored.session_id is null or stored.status <> 'RUNNING'
+  then
+    stored.session_id := session_id;
+    stored.access_key := access_key;
+    stored.session_type := session_type;
+    return occupancy.rejection(stored, context, jsonb_build_array(jsonb_build_object(
+      'code', 'session_ended', 'scope', 'session', 'scope_id', session_id, 'slot', null,
+      'used', null, 'requested', null, 'max', null,
+      'message', format('session %s has ended', session_id))));
+  end if;
+  if (stored.access_key, stored.session_type) is distinct from (access_key, session_type)
+     or stored.project is distinct from project
+     or not occupancy.same_kernels(session_id, placed)
+  then
+    raise exception 'the session id lives with another content'
+      using errcode = 'OC006', detail = session_id::text,
+            hint = 'use a new id, or repeat the first call unchanged';
+  end if;
+  return row(
+    session_id, 'already_admitted', null, null, access_key,
+    case when session_type = 'system' then context.system_used else context.compute_used end,
+    case when session_type = 'system' then (context.limits).max_concurrent_system_sessions
+         else (context.limits).max_concurrent_sessions end,
+    null, occupancy.stored_kernels(session_id)
+  )::occupancy.admission;
+end;
+$$;
+
+comment on function occupancy.repeated_reservation(
+  uuid, text, text, text, occupancy.placement, boolean
+) is
+  'Internal. The answer to a reservation whose id is taken: already_admitted, rejected with '
+  'session_ended, or OC006.';
+revoke all on function occupancy.repeated_reservation(
+  uuid, text, text, text, occupancy.placement, boolean
+) from public;

@@ -1,0 +1,30 @@
+create or replace function occupancy.reserve_session(
+  session_id uuid,
+  access_key text,
+  kernels jsonb,
+  session_type text default 'interactive',
+  project text default null
+)
+returns occupancy.admission
+language plpgsql volatile security definer
+set search_path = pg_catalog, occupancy, pg_temp
+as $$
+declare
+  checked constant boolean :=
+    occupancy.check_reservation(session_id, access_key, session_type, project);
+  placed constant occupancy.placement := occupancy.parse_kernels(kernels);
+begin
+  return occupancy.reserve(
+    session_id, access_key, session_type, project, placed, occupancy.enter_ledger());
+end;
+$$;
+
+comment on function occupancy.reserve_session(uuid, text, jsonb, text, text) is
+  'Takes the key''s concurrency slot, charges every quota and updates every agent row, or does '
+  'none of it. kernels: [{"kernel_id": uuid (optional), "agent": "i-01", "slots": {"cpu": 4}}, …], '
+  'all agents in one resource group. session_type: interactive, batch, inference or system. '
+  'outcome: admitted; already_admitted (the same call again); rejected, with the code and all '
+  'violations. Repeating a call is safe. OC001, OC002, OC003, OC005, OC006.';
+revoke all on function occupancy.reserve_session(uuid, text, jsonb, text, text) from public;
+grant execute on function occupancy.reserve_session(uuid, text, jsonb, text, text)
+  to occupancy_manager;

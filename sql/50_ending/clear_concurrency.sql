@@ -1,0 +1,36 @@
+create or replace function occupancy.clear_concurrency(access_key text)
+returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, occupancy, pg_temp
+as $$
+declare
+  checked constant boolean := occupancy.check_name(access_key, 'access_key');
+  fresh constant boolean := occupancy.enter_ledger();
+  living uuid[];
+begin
+  perform from occupancy.keypair p where p.access_key = clear_concurrency.access_key;
+  if not found then
+    raise exception 'unknown access key'
+      using errcode = 'OC002', detail = access_key,
+            hint = 'register it with occupancy.put_keypair';
+  end if;
+  perform from occupancy.session s
+  where s.access_key = clear_concurrency.access_key and s.ended_at is null
+  order by s.session_id for no key update;
+  -- Again, since one of them may have ended before its row was locked; a newer one is not locked.
+  select coalesce(array_agg(held.session_id), '{}') into living
+  from (
+    select s.session_id from occupancy.session s
+    where s.access_key = clear_concurrency.access_key and s.ended_at is null
+    for no key update skip locked
+  ) as held;
+  perform occupancy.end_sessions(living);
+  return cardinality(living);
+end;
+$$;
+
+comment on function occupancy.clear_concurrency(text) is
+  'Ends every session of an access key that is there when it is called, terminating ones '
+  'included, and returns how many. For purging a user: set the key inactive first. OC002, OC005.';
+revoke all on function occupancy.clear_concurrency(text) from public;
+grant execute on function occupancy.clear_concurrency(text) to occupancy_admin;

@@ -1,0 +1,49 @@
+create or replace function occupancy.end_sessions(session_ids uuid[])
+returns void
+language plpgsql volatile
+as $$
+declare
+  moment timestamptz;
+begin
+  perform from occupancy.keypair p
+  where p.access_key in (
+    select s.access_key from occupancy.session s where s.session_id = any (session_ids))
+  order by p.access_key for no key update;
+  perform from occupancy.agent a
+  where a.agent_id in (
+    select k.agent_id from occupancy.kernel k
+    where k.session_id = any (session_ids) and k.ended_at is null)
+  order by a.agent_id for no key update;
+  perform occupancy.lock_quotas(array(
+    select row(scopes.scope, scopes.scope_id)::occupancy.quota_name
+    from occupancy.session s
+    cross join lateral (values
+      ('user', s.user_id), ('project', s.project),
+      ('resource_group', s.resource_group), ('domain', s.domain)
+    ) as scopes (scope, scope_id)
+    where s.session_id = any (session_ids) and scopes.scope_id is not null
+  ));
+
+  moment := occupancy.clock();
+  update occupancy.agent a
+  set occupied_slots = occupancy.slots_minus(a.occupied_slots, f.slots, 'agent ' || a.agent_id)
+  from (
+    select k.agent_id, occupancy.slots_sum(coalesce(k.settled_slots, k.requested_slots)) as slots
+    from occupancy.kernel k
+    where k.session_id = any (session_ids) and k.ended_at is null
+    group by k.agent_id
+  ) as f
+  where a.agent_id = f.agent_id;
+  perform occupancy.uncharge_sessions(session_ids);
+  delete from occupancy.session_concurrency c where c.session_id = any (session_ids);
+  update occupancy.kernel k set ended_at = moment
+  where k.session_id = any (session_ids) and k.ended_at is null;
+  update occupancy.session s set status = 'TERMINATED', ended_at = moment
+  where s.session_id = any (session_ids);
+end;
+$$;
+
+comment on function occupancy.end_sessions(uuid[]) is
+  'Internal. Ends sessions that live and whose rows the caller has locked, and frees what they '
+  'hold: free_kernels for many.';
+revoke all on function occupancy.end_sessions(uuid[]) from public;

@@ -1,0 +1,73 @@
+create or replace function occupancy.free_kernels(held occupancy.session, only_kernel uuid)
+returns boolean
+language plpgsql volatile
+as $$
+declare
+  system constant boolean := held.session_type = 'system';
+  active constant boolean := held.status = 'RUNNING';
+  ends constant boolean := only_kernel is null or not exists (
+    select from occupancy.kernel k
+    where k.session_id = held.session_id and k.ended_at is null and k.kernel_id <> only_kernel);
+  slot_freed constant integer := (active and ends)::integer;
+  live record;
+  key_occupied jsonb;
+  freed jsonb := '{}';
+  agent_ids text[] := '{}';
+  agents_occupied jsonb[];
+  n integer := 0;
+  moment timestamptz;
+begin
+  -- Lock order: the key, then the agents by id. The session's row is locked, so its kernels rest.
+  for live in
+    select p.occupied_slots as key_occupied, a.agent_id, a.occupied_slots,
+           coalesce(k.settled_slots, k.requested_slots) as slots
+    from occupancy.keypair p, occupancy.kernel k
+    join occupancy.agent a on a.agent_id = k.agent_id
+    where p.access_key = held.access_key and k.session_id = held.session_id
+      and k.ended_at is null and (only_kernel is null or k.kernel_id = only_kernel)
+    order by a.agent_id
+    for no key update of p, a
+  loop
+    if n = 0 or agent_ids[n] <> live.agent_id then
+      n := n + 1;
+      agent_ids[n] := live.agent_id;
+      agents_occupied[n] := live.occupied_slots;
+      key_occupied := live.key_occupied;
+    end if;
+    agents_occupied[n] := occupancy.slots_minus(
+      agents_occupied[n], live.slots, 'agent ' || live.agent_id);
+    freed := occupancy.slots_plus(freed, live.slots);
+  end loop;
+  if active and not system then
+    key_occupied := occupancy.slots_minus(key_occupied, freed, 'keypair ' || held.access_key);
+    perform occupancy.charge_quotas(held, -slot_freed, freed, '{}');
+  end if;
+
+  moment := occupancy.clock();
+  with agents_freed as (
+    update occupancy.agent a set occupied_slots = c.occupied
+    from unnest(agent_ids, agents_occupied) as c (agent_id, occupied)
+    where a.agent_id = c.agent_id
+  ), key_freed as (
+    update occupancy.keypair p
+    set compute_used = p.compute_used - case when system then 0 else slot_freed end,
+        system_used = p.system_used - case when system then slot_freed else 0 end,
+        occupied_slots = coalesce(key_occupied, p.occupied_slots)
+    where active and p.access_key = held.access_key
+  ), slot_given_back as (
+    delete from occupancy.session_concurrency c where ends and c.session_id = held.session_id
+  ), session_ended as (
+    update occupancy.session s set status = 'TERMINATED', ended_at = moment
+    where ends and s.session_id = held.session_id
+  )
+  update occupancy.kernel k set ended_at = moment
+  where k.session_id = held.session_id and k.ended_at is null
+    and (only_kernel is null or k.kernel_id = only_kernel);
+  return ends;
+end;
+$$;
+
+comment on function occupancy.free_kernels(occupancy.session, uuid) is
+  'Internal. Ends one kernel, or with NULL all, of a session whose row the caller has locked, and '
+  'frees what they hold; the last one ends the session. Returns whether the session ended.';
+revoke all on function occupancy.free_kernels(occupancy.session, uuid) from public;

@@ -1,0 +1,35 @@
+create or replace function occupancy.prune_ended(older_than interval)
+returns bigint
+language plpgsql volatile security definer
+set search_path = pg_catalog, occupancy, pg_temp
+as $$
+declare
+  horizon timestamptz;
+  pruned uuid[];
+begin
+  if older_than is null or older_than < interval '0' then
+    raise exception 'older_than is missing or negative'
+      using errcode = 'OC005', detail = older_than::text, hint = 'pass an interval such as ''24 h''';
+  end if;
+  horizon := occupancy.clock() - older_than;
+  -- Whoever holds such a row is pruning it as well, or looking at it: it can wait for a later call.
+  select coalesce(array_agg(held.session_id), '{}') into pruned
+  from (
+    select s.session_id from occupancy.session s
+    where s.ended_at <= horizon
+    order by s.ended_at
+    limit 10000
+    for update skip locked
+  ) as held;
+  delete from occupancy.kernel k where k.session_id = any (pruned);
+  delete from occupancy.session s where s.session_id = any (pruned);
+  return cardinality(pruned);
+end;
+$$;
+
+comment on function occupancy.prune_ended(interval) is
+  'Forgets sessions, with their kernels, that ended longer ago than older_than, the oldest first, '
+  'at most 10,000 a call, and returns how many. From then on a late reservation of such an id '
+  'would be admitted: keep them for 24 hours. OC005.';
+revoke all on function occupancy.prune_ended(interval) from public;
+grant execute on function occupancy.prune_ended(interval) to occupancy_manager;

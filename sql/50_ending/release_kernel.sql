@@ -1,0 +1,32 @@
+create or replace function occupancy.release_kernel(kernel_id uuid)
+returns occupancy.kernel_outcome
+language plpgsql volatile security definer
+set search_path = pg_catalog, occupancy, pg_temp
+as $$
+declare
+  checked constant boolean := occupancy.check_id(kernel_id, 'kernel_id');
+  fresh constant boolean := occupancy.enter_ledger();
+  held occupancy.session;
+begin
+  held := occupancy.hold_session_of(kernel_id);
+  if held.session_id is null then
+    return row(kernel_id, null, 'unknown', false)::occupancy.kernel_outcome;
+  end if;
+  if exists (
+    select from occupancy.kernel k
+    where k.kernel_id = release_kernel.kernel_id and k.ended_at is not null
+  ) then
+    return row(kernel_id, held.session_id, 'already_released', held.ended_at is not null)
+      ::occupancy.kernel_outcome;
+  end if;
+  return row(kernel_id, held.session_id, 'released', occupancy.free_kernels(held, kernel_id))
+    ::occupancy.kernel_outcome;
+end;
+$$;
+
+comment on function occupancy.release_kernel(uuid) is
+  'One kernel ended: frees its share on its agent and of the slot quotas, once, and leaves session '
+  'counts alone; the last kernel ends the session. outcome: released, already_released or '
+  'unknown. session_ended: whether the session has ended now. OC005.';
+revoke all on function occupancy.release_kernel(uuid) from public;
+grant execute on function occupancy.release_kernel(uuid) to occupancy_manager;

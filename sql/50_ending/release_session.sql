@@ -1,0 +1,37 @@
+create or replace function occupancy.release_session(session_id uuid)
+returns occupancy.session_outcome
+language plpgsql volatile security definer
+set search_path = pg_catalog, occupancy, pg_temp
+as $$
+declare
+  checked constant boolean := occupancy.check_id(session_id, 'session_id');
+  fresh constant boolean := occupancy.enter_ledger();
+  held occupancy.session;
+begin
+  loop
+    select s.* into held from occupancy.session s
+    where s.session_id = release_session.session_id for no key update;
+    if held.ended_at is not null then
+      return row(session_id, 'already_released')::occupancy.session_outcome;
+    end if;
+    if found then
+      perform occupancy.free_kernels(held, null);
+      return row(session_id, 'released')::occupancy.session_outcome;
+    end if;
+    -- Remembered, so that a reservation that is still on its way finds it ended.
+    insert into occupancy.session (session_id, status, created_at, ended_at)
+    values (release_session.session_id, 'CANCELLED', occupancy.clock(), occupancy.clock())
+    on conflict do nothing;
+    if found then
+      return row(session_id, 'unknown')::occupancy.session_outcome;
+    end if;
+  end loop;
+end;
+$$;
+
+comment on function occupancy.release_session(uuid) is
+  'Ends a session: frees its slot, quotas and agents, once. outcome: released, already_released, '
+  'or unknown (never seen; now remembered as ended, so that a late reservation of this id is '
+  'rejected). Repeating a call is safe. OC005.';
+revoke all on function occupancy.release_session(uuid) from public;
+grant execute on function occupancy.release_session(uuid) to occupancy_manager;

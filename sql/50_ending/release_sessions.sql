@@ -1,0 +1,61 @@
+create or replace function occupancy.release_sessions(session_ids uuid[])
+returns setof occupancy.session_outcome
+language plpgsql volatile security definer
+set search_path = pg_catalog, occupancy, pg_temp
+as $$
+declare
+  fresh boolean;
+  unseen uuid[];
+  living uuid[];
+begin
+  if session_ids is null or array_position(session_ids, null) is not null then
+    raise exception 'session_ids is missing, or one of them'
+      using errcode = 'OC005', hint = 'pass an array of UUIDs';
+  end if;
+  if cardinality(session_ids) > 10000 then
+    raise exception 'session_ids is too long'
+      using errcode = 'OC005', detail = cardinality(session_ids)::text,
+            hint = 'at most 10000 in a call';
+  end if;
+  fresh := occupancy.enter_ledger();
+
+  -- First the ids that nobody has, sorted, to be remembered; then the rows that are there, sorted:
+  -- a reservation waits for the former only while it claims, and never holds a row meanwhile.
+  with remembered as (
+    insert into occupancy.session (session_id, status, created_at, ended_at)
+    select ids.session_id, 'CANCELLED', occupancy.clock(), occupancy.clock()
+    from (select distinct i.session_id from unnest(session_ids) as i (session_id)) as ids
+    where not exists (select from occupancy.session s where s.session_id = ids.session_id)
+    order by ids.session_id
+    on conflict do nothing
+    returning session_id
+  )
+  select coalesce(array_agg(r.session_id), '{}') into unseen from remembered r;
+  perform from occupancy.session s
+  where s.session_id = any (session_ids)
+  order by s.session_id for no key update;
+  select coalesce(array_agg(s.session_id), '{}') into living
+  from occupancy.session s
+  where s.session_id = any (session_ids) and s.ended_at is null;
+  perform occupancy.end_sessions(living);
+
+  return query
+    select i.session_id,
+           case when i.nth > 1 then 'already_released'
+                when i.session_id = any (living) then 'released'
+                when i.session_id = any (unseen) then 'unknown'
+                else 'already_released' end
+    from (
+      select u.session_id, u.position,
+             row_number() over (partition by u.session_id order by u.position) as nth
+      from unnest(session_ids) with ordinality as u (session_id, position)
+    ) as i
+    order by i.position;
+end;
+$$;
+
+comment on function occupancy.release_sessions(uuid[]) is
+  'Ends at most 10,000 sessions in one transaction; a row per element in input order, with the '
+  'outcomes of release_session. OC005.';
+revoke all on function occupancy.release_sessions(uuid[]) from public;
+grant execute on function occupancy.release_sessions(uuid[]) to occupancy_manager;

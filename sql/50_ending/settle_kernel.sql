@@ -1,0 +1,51 @@
+create or replace function occupancy.settle_kernel(kernel_id uuid, occupied_slots jsonb)
+returns occupancy.settlement
+language plpgsql volatile security definer
+set search_path = pg_catalog, occupancy, pg_temp
+as $$
+declare
+  checked constant boolean := occupancy.check_id(kernel_id, 'kernel_id');
+  added constant jsonb := occupancy.parse_slots(occupied_slots, 'occupied_slots');
+  fresh constant boolean := occupancy.enter_ledger();
+  held occupancy.session;
+  freed jsonb;
+begin
+  held := occupancy.hold_session_of(kernel_id);
+  if held.session_id is null then
+    raise exception 'unknown kernel'
+      using errcode = 'OC004', detail = kernel_id::text,
+            hint = 'settle a kernel that a reservation answered with';
+  end if;
+  select coalesce(k.settled_slots, k.requested_slots) into freed
+  from occupancy.kernel k
+  where k.kernel_id = settle_kernel.kernel_id and k.ended_at is null;
+  if not found then
+    return row(kernel_id, held.session_id, 'already_released')::occupancy.settlement;
+  end if;
+
+  if held.status = 'RUNNING' and held.session_type <> 'system' then
+    update occupancy.keypair p
+    set occupied_slots = occupancy.slots_plus(
+      occupancy.slots_minus(p.occupied_slots, freed, 'keypair ' || p.access_key), added)
+    where p.access_key = held.access_key;
+  end if;
+  update occupancy.agent a
+  set occupied_slots = occupancy.slots_plus(
+    occupancy.slots_minus(a.occupied_slots, freed, 'agent ' || a.agent_id), added)
+  from occupancy.kernel k
+  where k.kernel_id = settle_kernel.kernel_id and a.agent_id = k.agent_id;
+  if held.status = 'RUNNING' and held.session_type <> 'system' then
+    perform occupancy.charge_quotas(held, 0, freed, added);
+  end if;
+  update occupancy.kernel k set settled_slots = added
+  where k.kernel_id = settle_kernel.kernel_id;
+  return row(kernel_id, held.session_id, 'settled')::occupancy.settlement;
+end;
+$$;
+
+comment on function occupancy.settle_kernel(uuid, jsonb) is
+  'What was requested for a kernel becomes what its agent really allotted, on the agent, the key '
+  'and in the slot quotas; never refused for a limit. outcome: settled or already_released. OC001, '
+  'OC004 (no such kernel), OC005.';
+revoke all on function occupancy.settle_kernel(uuid, jsonb) from public;
+grant execute on function occupancy.settle_kernel(uuid, jsonb) to occupancy_manager;

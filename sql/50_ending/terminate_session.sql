@@ -1,0 +1,49 @@
+create or replace function occupancy.terminate_session(session_id uuid)
+returns occupancy.session_outcome
+language plpgsql volatile security definer
+set search_path = pg_catalog, occupancy, pg_temp
+as $$
+declare
+  checked constant boolean := occupancy.check_id(session_id, 'session_id');
+  fresh constant boolean := occupancy.enter_ledger();
+  held occupancy.session;
+  freed jsonb;
+begin
+  select s.* into held from occupancy.session s
+  where s.session_id = terminate_session.session_id for no key update;
+  if not found then
+    return row(session_id, 'unknown')::occupancy.session_outcome;
+  elsif held.status = 'TERMINATING' then
+    return row(session_id, 'already_terminating')::occupancy.session_outcome;
+  elsif held.ended_at is not null then
+    return row(session_id, 'already_released')::occupancy.session_outcome;
+  end if;
+
+  select coalesce(occupancy.slots_sum(coalesce(k.settled_slots, k.requested_slots)), '{}')
+  into freed
+  from occupancy.kernel k
+  where k.session_id = held.session_id and k.ended_at is null;
+  update occupancy.keypair p
+  set compute_used = p.compute_used - (held.session_type <> 'system')::integer,
+      system_used = p.system_used - (held.session_type = 'system')::integer,
+      occupied_slots = case
+        when held.session_type = 'system' then p.occupied_slots
+        else occupancy.slots_minus(p.occupied_slots, freed, 'keypair ' || p.access_key)
+      end
+  where p.access_key = held.access_key;
+  if held.session_type <> 'system' then
+    perform occupancy.charge_quotas(held, -1, freed, '{}');
+  end if;
+  delete from occupancy.session_concurrency c where c.session_id = held.session_id;
+  update occupancy.session s set status = 'TERMINATING', terminating_at = occupancy.clock()
+  where s.session_id = held.session_id;
+  return row(session_id, 'terminating')::occupancy.session_outcome;
+end;
+$$;
+
+comment on function occupancy.terminate_session(uuid) is
+  'A session begins to end: gives back its concurrency slot and quotas at once; agents stay '
+  'occupied until each kernel or the session is released. outcome: terminating, '
+  'already_terminating, already_released or unknown. OC005.';
+revoke all on function occupancy.terminate_session(uuid) from public;
+grant execute on function occupancy.terminate_session(uuid) to occupancy_manager;

@@ -1,0 +1,35 @@
+create or replace function occupancy.recalc_concurrency(access_key text)
+returns setof occupancy.correction
+language plpgsql volatile security definer
+set search_path = pg_catalog, occupancy, pg_temp
+as $$
+declare
+  checked constant boolean :=
+    occupancy.check_name(access_key, 'access_key') and occupancy.require_fresh_snapshots();
+begin
+  if not exists (
+    select from occupancy.keypair p where p.access_key = recalc_concurrency.access_key
+  ) then
+    raise exception 'unknown access key'
+      using errcode = 'OC002', detail = access_key,
+            hint = 'register it with occupancy.put_keypair';
+  end if;
+  -- A row that stands under the wrong key is in the way of the right one.
+  return query
+    select c.* from occupancy.recalc_keys(array(
+      select recalc_concurrency.access_key
+      union
+      select c.access_key
+      from occupancy.session_concurrency c
+      join occupancy.session s on s.session_id = c.session_id
+      where s.access_key = recalc_concurrency.access_key and c.access_key <> s.access_key
+    )) as c;
+end;
+$$;
+
+comment on function occupancy.recalc_concurrency(text) is
+  'Mends one access key: its set from its live sessions, its counters from the set, its slot use '
+  'from its live kernels. A row per correction; none = all was right. Safe while others reserve '
+  'and release. OC002, OC005, OC008.';
+revoke all on function occupancy.recalc_concurrency(text) from public;
+grant execute on function occupancy.recalc_concurrency(text) to occupancy_admin;
