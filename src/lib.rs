@@ -1,7 +1,26 @@
 //! Exact concurrency limits and agent occupancy for session platforms, in PostgreSQL alone.
+//!
+//! Two numbers must be right at every moment: how many sessions each access key runs, and how much
+//! of each agent is occupied. Stored functions change both in one transaction; this crate brings
+//! them ([`schema`]) and a thin client for them.
+//!
+//! A process builds three things once and hands out the latter two:
+//! [`Handles`] from a [`Config`], a [`ConcurrencyTracker`], and an [`AgentRegistry`].
+//!
+//! | where | what |
+//! |---|---|
+//! | `config`, `passfile` | connection settings, as libpq reads them |
+//! | `pool`, `retry`, `call` | connections, repetition, and the one place that sends a call |
+//! | `statements` | every SQL text that the client sends |
+//! | `tracker`, `agents` | a method per function |
+//! | `model`, `slots` | what goes in and what comes out |
+//! | [`schema`] | the one runner for migrations and function sources |
+//! | [`server`] | an embedded PostgreSQL, found and started by itself |
+//! | [`cli`] | the `occupancy` command |
 
 mod agents;
 mod call;
+pub mod cli;
 mod config;
 pub mod error;
 mod model;
@@ -9,6 +28,7 @@ mod passfile;
 mod pool;
 mod retry;
 pub mod schema;
+pub mod server;
 mod slots;
 mod statements;
 mod tracker;

@@ -1,1 +1,6 @@
 //! The test suite, one binary so that it links once.
+
+mod client;
+mod schema;
+mod server;
+mod support;

@@ -1,0 +1,122 @@
+//! PostgreSQL in a container, where there are no local binaries.
+
+use std::env;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+use tokio::time::timeout;
+
+use super::process::{Access, Layout, Server, Settings, Shutdown, leashed};
+use super::{NAME, io_failure};
+use crate::error::Result;
+
+/// The image to run.
+const IMAGE_VARIABLE: &str = "OCCUPANCY_POSTGRES_IMAGE";
+const DEFAULT_IMAGE: &str = "postgres:17";
+
+/// A Docker daemon that answers.
+#[derive(Debug)]
+pub(super) struct Docker {
+    image: String,
+}
+
+impl Docker {
+    /// # Errors
+    /// Why there is none.
+    pub(super) async fn find() -> std::result::Result<Self, String> {
+        let output = docker(["version", "--format", "{{.Server.Version}}"])
+            .output()
+            .await
+            .map_err(|error| error.to_string())?;
+        if !output.status.success() {
+            return Err(String::from_utf8_lossy(&output.stderr).trim().to_owned());
+        }
+        let image = env::var(IMAGE_VARIABLE).unwrap_or_else(|_| DEFAULT_IMAGE.to_owned());
+        Ok(Self { image })
+    }
+
+    pub(super) fn describe(&self) -> String {
+        format!("Docker image {}", self.image)
+    }
+
+    /// Starts a container in the foreground, so that it looks like any other server process.
+    ///
+    /// Its data is in `volume`, or goes with the container.
+    pub(super) fn launch(
+        &self,
+        layout: &Layout,
+        settings: &Settings,
+        password: String,
+        volume: Option<&str>,
+    ) -> Result<Server> {
+        let container = Container { name: format!("occupancy-{:016x}", rand::random::<u64>()) };
+        let port = settings.port.map(|port| port.to_string()).unwrap_or_default();
+        let mut command = leashed(Path::new("docker"));
+        command
+            .args(["run", "--rm", "--name", &container.name, "--shm-size", "256m"])
+            .args(["--publish", &format!("127.0.0.1:{port}:5432")])
+            .args(["--env", &format!("POSTGRES_USER={NAME}")])
+            .args(["--env", "POSTGRES_INITDB_ARGS=--encoding=UTF8 --locale=C"])
+            .args(["--env", "PGDATA=/var/lib/occupancy/data"])
+            // Without a value it is taken from our environment, which others cannot read.
+            .args(["--env", "POSTGRES_PASSWORD"])
+            .env("POSTGRES_PASSWORD", &password);
+        if let Some(volume) = volume {
+            command.args(["--volume", &format!("{volume}:/var/lib/occupancy")]);
+        }
+        command.arg(&self.image);
+        for setting in settings.list() {
+            command.args(["-c", setting]);
+        }
+        let access = Access::tcp(settings.port, Some(password));
+        Server::spawn(command, &layout.log(), access, Some(container))
+    }
+}
+
+/// A container that was started, or is about to be.
+#[derive(Debug)]
+pub(super) struct Container {
+    name: String,
+}
+
+impl Container {
+    /// How long it may take until the server answers: the image may have to be fetched.
+    pub(super) const PATIENCE: Duration = Duration::from_secs(600);
+    /// How long the server may take to write everything down.
+    const STOP_PATIENCE: Duration = Duration::from_secs(60);
+
+    /// The port on 127.0.0.1 that Docker chose, once it has.
+    pub(super) async fn port(&self) -> Option<u16> {
+        let output = docker(["port", &self.name, "5432/tcp"]).output().await.ok()?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        text.lines().next()?.rsplit_once(':')?.1.trim().parse().ok()
+    }
+
+    /// Ends the container and `client`, the `docker run` that it was started with.
+    pub(super) async fn remove(&self, client: &mut Child, shutdown: Shutdown) -> Result<()> {
+        if shutdown == Shutdown::Fast {
+            let asked = docker(["kill", "--signal", "INT", &self.name]).output().await;
+            if asked.is_ok_and(|output| output.status.success()) {
+                let _ = timeout(Self::STOP_PATIENCE, client.wait()).await;
+            }
+        }
+        // A client that is still fetching the image must not go on to create the container: end it
+        // in between, and remove again what it may have created meanwhile.
+        for _ in 0..2 {
+            docker(["rm", "--force", "--volumes", &self.name])
+                .output()
+                .await
+                .map_err(|e| io_failure("cannot remove the container", e))?;
+            client.kill().await.map_err(|e| io_failure("cannot end docker run", e))?;
+        }
+        Ok(())
+    }
+}
+
+fn docker<const N: usize>(arguments: [&str; N]) -> Command {
+    let mut command = Command::new("docker");
+    command.args(arguments).stdin(Stdio::null());
+    command
+}
