@@ -13,14 +13,13 @@ declare
   checked constant boolean :=
     occupancy.check_reservation(session_id, access_key, session_type, project);
   placed constant occupancy.placement := occupancy.parse_kernels(kernels);
-  context occupancy.reservation_context;
-  claim occupancy.session;
+  key occupancy.key_context;
+  ahead occupancy.outlook;
   repeated occupancy.admission;
 begin
-  select c.* into context
-  from occupancy.read_context(session_id, access_key, project, placed.agent_ids) as c;
-  claim := occupancy.new_claim(session_id, access_key, session_type, project, placed, context);
-  if context.session_status is not null then
+  select k.* into key from occupancy.read_key(session_id, access_key, session_type) as k;
+  ahead := occupancy.look_ahead(access_key, session_type, project, placed, key);
+  if key.session_status is not null then
     repeated := occupancy.repeated_reservation(
       session_id, access_key, session_type, project, placed, fresh => true);
   end if;

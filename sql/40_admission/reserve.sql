@@ -10,29 +10,52 @@ returns occupancy.admission
 language plpgsql volatile
 as $$
 declare
-  context occupancy.reservation_context;
-  claim occupancy.session;
+  kernels_wanted constant integer := cardinality(placed.kernel_ids);
+  key occupancy.key_context;
+  ahead occupancy.outlook;
   answer occupancy.admission;
 begin
   for attempt in 1 .. 100 loop
-    -- Id and count in one statement: read apart, a duplicate at limit 1 could miss its own row
+    -- Id and counts in one statement: read apart, a duplicate at limit 1 could miss its own row
     -- and then find the key full.
-    select c.* into context
-    from occupancy.read_context(session_id, access_key, project, placed.agent_ids) as c;
-    if context.session_status is not null then
+    select k.* into key from occupancy.read_key(session_id, access_key, session_type) as k;
+    if key.session_status is not null then
       return occupancy.repeated_reservation(
         session_id, access_key, session_type, project, placed, fresh);
     end if;
-    claim := occupancy.new_claim(session_id, access_key, session_type, project, placed, context);
+    ahead := occupancy.look_ahead(access_key, session_type, project, placed, key);
     -- Who cannot be admitted anyway takes no lock and writes nothing.
-    if fresh and not occupancy.key_admits(session_type, cardinality(placed.agents), context) then
-      return occupancy.key_rejection(claim, placed, context);
+    if fresh then
+      if not key.is_active or kernels_wanted > key.max_kernels_per_session
+         or key.used >= key.max
+      then
+        return occupancy.key_rejection(
+          session_id, access_key, session_type, kernels_wanted, key);
+      end if;
+      if not ahead.fits then
+        answer := occupancy.rejection_without_lock(
+          session_id, access_key, session_type, project, placed, key);
+        if answer.outcome is not null then
+          return answer;
+        end if;
+      end if;
     end if;
 
-    insert into occupancy.session values (claim.*) on conflict do nothing;
+    insert into occupancy.session (
+      session_id, status, access_key, session_type, user_id, project, resource_group, domain,
+      created_at)
+    values (
+      reserve.session_id, 'RUNNING', reserve.access_key, reserve.session_type, key.user_id,
+      reserve.project, ahead.resource_group, key.domain, occupancy.clock())
+    on conflict do nothing;
     if found then
-      answer := occupancy.admit(claim, placed, context);
-      if answer.session_id is not null then
+      answer := occupancy.admit(
+        session_id, access_key, session_type, project, placed, key, ahead);
+      if answer.outcome = 'admitted' then
+        return answer;
+      end if;
+      delete from occupancy.session s where s.session_id = reserve.session_id;
+      if answer.outcome is not null then
         return answer;
       end if;
     end if;
