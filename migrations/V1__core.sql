@@ -178,10 +178,6 @@ create type occupancy.fact as (
 comment on type occupancy.fact is
   'Internal. One comparison behind a predicate: a count where slot is NULL, else an amount.';
 
-create type occupancy.slot_entry as (name text, amount numeric, sound boolean);
-comment on type occupancy.slot_entry is
-  'Internal. One entry of a slots object, and whether it is within the grammar.';
-
 create type occupancy.placement as (
   kernel_ids    uuid[],
   id_generated  boolean[],
