@@ -243,10 +243,9 @@ comment on type occupancy.key_context is
   'Internal. The id and the key of a reservation before anything is locked: the id''s present '
   'status; the key with its limits, used and max for the class of the session.';
 
-create type occupancy.outlook as (resource_group text, has_quotas boolean, fits boolean);
-comment on type occupancy.outlook is
-  'Internal. Before anything is locked: the group of a reservation''s agents, whether quotas apply '
-  'to it, and whether its slots fit everywhere.';
+create type occupancy.quota_outlook as (present boolean, fit boolean);
+comment on type occupancy.quota_outlook is
+  'Internal. Whether quotas apply to a reservation, and whether it fits in all of them.';
 
 create type occupancy.session_outcome as (session_id uuid, outcome text);
 comment on type occupancy.session_outcome is 'What became of one session id.';

@@ -14,11 +14,17 @@ declare
     occupancy.check_reservation(session_id, access_key, session_type, project);
   placed constant occupancy.placement := occupancy.parse_kernels(kernels);
   key occupancy.key_context;
-  ahead occupancy.outlook;
   repeated occupancy.admission;
 begin
   select k.* into key from occupancy.read_key(session_id, access_key, session_type) as k;
-  ahead := occupancy.look_ahead(access_key, session_type, project, placed, key);
+  if key.user_id is null then
+    perform occupancy.refuse_key(access_key);
+  end if;
+  if (select count(*) < cardinality(placed.agent_ids) or count(distinct a.resource_group) > 1
+      from occupancy.agent a where a.agent_id = any (placed.agent_ids))
+  then
+    perform occupancy.refuse_agents(placed.agent_ids);
+  end if;
   if key.session_status is not null then
     repeated := occupancy.repeated_reservation(
       session_id, access_key, session_type, project, placed, fresh => true);
