@@ -6,7 +6,9 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::KEY;
-use crate::support::platform::{Call, Platform, reserve, reserve_batch, sqlstate, terminate};
+use crate::support::platform::{
+    Call, Platform, release, reserve, reserve_batch, sqlstate, terminate,
+};
 
 async fn commit(client: &Client) {
     client.batch_execute("commit").await.expect("a transaction can commit");
@@ -303,5 +305,31 @@ async fn a_batch_holds_all_of_its_rows_before_it_decides() {
     commit(&holder).await;
     let answers = batch.await.expect("the call ended").expect("answered");
     assert!(answers.iter().all(|answer| answer.outcome == "admitted"));
+    platform.assert_sound().await;
+}
+
+#[tokio::test]
+async fn an_id_that_a_batch_found_ended_is_not_forgotten_meanwhile() {
+    // The batch names an ended id, which it does not have to claim, and waits for an agent with its
+    // key locked. Were the id pruned now, another manager could claim it and wait for the key, and
+    // the batch, when it comes to the id, would wait for that manager: a deadlock.
+    let platform = Platform::with_limit(9).await;
+    let ended = Call::new("AK", &["a1"]);
+    release(&platform.admin, ended.session_id).await.expect("answered");
+    let holder = platform.begin().await;
+    holder
+        .batch_execute("select from occupancy.agent where agent_id = 'a3' for update")
+        .await
+        .expect("the agent can be locked");
+    let calls = [Call::new("AK", &["a3"]), ended.clone()];
+    let batch =
+        platform.blocked(|client| async move { reserve_batch(&client, &calls).await }).await;
+    assert_eq!(platform.ask("select occupancy.prune_ended('0')").await, "0");
+    let other = reserve(&platform.admin, &ended).await.expect("answered");
+    assert_eq!(other.verdict(), "rejected session_ended");
+    commit(&holder).await;
+    let answers = batch.await.expect("the call ended").expect("answered");
+    assert_eq!(answers[0].verdict(), "admitted");
+    assert_eq!(answers[1].verdict(), "rejected session_ended");
     platform.assert_sound().await;
 }
