@@ -5,6 +5,7 @@
 
 mod crowds;
 mod endings;
+mod long;
 mod registry;
 mod turns;
 
