@@ -9,6 +9,7 @@
 
 mod database;
 mod janitor;
+pub(crate) mod platform;
 mod wait;
 
 use std::path::{Path, PathBuf};
