@@ -3,4 +3,5 @@
 mod client;
 mod schema;
 mod server;
+mod slots;
 mod support;
