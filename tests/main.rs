@@ -1,6 +1,8 @@
 //! The test suite, one binary so that it links once.
 
+mod admission;
 mod client;
+mod registry;
 mod schema;
 mod server;
 mod slots;
