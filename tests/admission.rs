@@ -323,6 +323,45 @@ async fn a_rejection_does_not_abort_the_callers_transaction() {
 }
 
 #[tokio::test]
+async fn the_same_call_again_is_recognised_whatever_happened_since() {
+    let f = Fixture::new().await;
+    f.outcome("put_quota('user', 'u1')").await;
+    let on = [("i-01", json!({"cpu": 1})), ("i-02", json!({"cpu": "2.0"}))];
+    let mut request = with(request(1, "AK", &on), json!({"project": "x"}));
+    request["kernels"][1]["kernel_id"] = json!(id(100));
+    let first = f.reserve(&request).await;
+    let again = with(first.clone(), json!({"outcome": "already_admitted"}));
+    let generated = first["kernels"][0]["kernel_id"].as_str().expect("an id");
+    let since = [
+        String::new(),
+        "put_resource_policy('open', 0, 0, '{}')".into(),
+        "put_quota('user', 'u1', 0)".into(),
+        "put_keypair('AK', 'u9', 'open', false)".into(),
+        format!("settle_kernel('{generated}', '{{\"cpu\": 5}}')"),
+        "put_agent('i-01', '{}', status => 'TERMINATED')".into(),
+        format!("release_kernel('{generated}')"),
+        "put_agent('i-01', resource_group => 'g7')".into(),
+        "drop_agent('i-01')".into(),
+    ];
+    for change in since {
+        if !change.is_empty() {
+            f.outcome(&change).await;
+        }
+        let answer = f.unchanged(f.reserve(&request)).await;
+        let again = with(again.clone(), json!({"max": answer["max"]}));
+        assert_eq!(answer, again, "after {change}");
+        let batch = f.unchanged(f.reserve_all(std::slice::from_ref(&request))).await;
+        assert_eq!(batch, [again], "after {change}");
+        let checked = f.unchanged(f.check(&request)).await;
+        assert!(checked.iter().all(|row| row["passed"] == true), "after {change}");
+        f.assert_sound().await;
+    }
+    // The same amounts in other words are the same content.
+    request["kernels"][1]["slots"] = json!({"cpu": "2e0", "mem": 0});
+    assert_eq!(f.reserve(&request).await["outcome"], "already_admitted");
+}
+
+#[tokio::test]
 async fn another_content_under_a_live_id_conflicts() {
     let f = Fixture::new().await;
     let on = [("i-01", json!({"cpu": 1})), ("i-02", json!({"cpu": 2}))];
@@ -346,9 +385,9 @@ async fn another_content_under_a_live_id_conflicts() {
     ];
     f.unchanged(async {
         for change in changes {
-            let changed = with(request.clone(), change.clone());
-            assert_eq!(f.reserve_refused(&changed).await, "OC006", "{change}");
-            let batch = f.reserve_all(&[changed]).await;
+            let conflicting = with(request.clone(), change.clone());
+            assert_eq!(f.reserve_refused(&conflicting).await, "OC006", "{change}");
+            let batch = f.reserve_all(&[conflicting]).await;
             assert_eq!(
                 (each(&batch, "outcome"), each(&batch, "code")),
                 (vec!["invalid"], vec!["OC006"])
@@ -357,6 +396,32 @@ async fn another_content_under_a_live_id_conflicts() {
     })
     .await;
     assert_eq!(f.reserve(&request).await["outcome"], "already_admitted");
+}
+
+#[tokio::test]
+async fn a_kernel_id_belongs_to_one_session_for_good() {
+    let f = Fixture::new().await;
+    let with_kernel = |n, kernel| {
+        let mut request = one(n);
+        request["kernels"][0]["kernel_id"] = json!(id(kernel));
+        request
+    };
+    f.reserve(&with_kernel(1, 100)).await;
+    for _ in ["live", "ended"] {
+        f.unchanged(async {
+            assert_eq!(f.reserve_refused(&with_kernel(2, 100)).await, "OC006");
+            let batch = f.reserve_all(&[with_kernel(2, 100)]).await;
+            assert_eq!(
+                (each(&batch, "outcome"), each(&batch, "code")),
+                (vec!["invalid"], vec!["OC006"])
+            );
+        })
+        .await;
+        f.outcome(&format!("release_kernel('{}')", id(100))).await;
+    }
+    let batch = f.reserve_all(&[with_kernel(3, 101), with_kernel(4, 101)]).await;
+    assert_eq!(each(&batch, "outcome"), ["admitted", "invalid"]);
+    f.assert_sound().await;
 }
 
 #[tokio::test]
@@ -384,6 +449,18 @@ async fn an_id_that_ends_or_has_ended_is_not_admitted_again() {
             );
         }
     }
+}
+
+#[tokio::test]
+async fn an_ended_id_is_answered_even_when_its_key_and_agent_are_gone() {
+    let f = Fixture::new().await;
+    f.reserve(&one(1)).await;
+    f.outcome(&format!("release_session('{}')", id(1))).await;
+    f.outcome("drop_keypair('AK')").await;
+    f.outcome("drop_agent('i-01')").await;
+    assert_eq!(f.reserve(&one(1)).await["code"], "session_ended");
+    assert_eq!(f.check(&one(1)).await[0]["code"], "session_ended");
+    f.unchanged(async { assert_eq!(f.reserve_refused(&one(2)).await, "OC002") }).await;
 }
 
 /// Requests with a mistake in them, and its code.
@@ -466,7 +543,7 @@ async fn a_mistake_in_a_batch_stops_nobody_else() {
     assert_eq!(answers.len(), batch.len());
     for (n, ((_, code), pair)) in mistaken.iter().zip(answers.chunks(2)).enumerate() {
         let [invalid, admitted] = pair else { panic!("an answer is missing") };
-        assert_eq!(each(&[invalid.clone()], "code"), [*code], "element {}", 2 * n);
+        assert_eq!(each(std::slice::from_ref(invalid), "code"), [*code], "element {}", 2 * n);
         assert_eq!(invalid["outcome"], "invalid");
         assert_eq!(invalid["session_id"], batch[2 * n]["session_id"]);
         assert!(invalid["message"].is_string());

@@ -14,13 +14,13 @@ declare
     occupancy.check_reservation(session_id, access_key, session_type, project);
   placed constant occupancy.placement := occupancy.parse_kernels(kernels);
   context occupancy.reservation_context;
-  claim occupancy.session;
   repeated occupancy.admission;
 begin
   select c.* into context
   from occupancy.read_context(session_id, access_key, project, placed.agent_ids) as c;
-  claim := occupancy.new_claim(session_id, access_key, session_type, project, placed, context);
-  if context.session_status is not null then
+  if context.session_status is null then
+    perform occupancy.new_claim(session_id, access_key, session_type, project, placed, context);
+  else
     repeated := occupancy.repeated_reservation(
       session_id, access_key, session_type, project, placed, fresh => true);
   end if;
@@ -30,6 +30,13 @@ begin
     null, null, null, 'session', session_id)::occupancy.predicate;
   -- A session that lives is not admitted again, whatever its limits are by now.
   if repeated.outcome is null then
+    if exists (select from occupancy.kernel k where k.kernel_id = any (placed.kernel_ids))
+       and occupancy.violations(access_key, session_type, project, placed) is null
+    then
+      raise exception 'a kernel id belongs to another session'
+        using errcode = 'OC006', detail = session_id::text,
+              hint = 'give every kernel an id of its own';
+    end if;
     return query
       select f.code, bool_and(f.passed), case when not bool_and(f.passed) then f.code end,
              string_agg(occupancy.fact_message(f), '; ') filter (where not f.passed),
