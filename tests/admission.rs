@@ -1,6 +1,9 @@
 //! Admission: what is admitted, what is rejected and why, and what a repeated call is told.
 
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestRunner};
 use serde_json::{Value, json};
+use tokio::runtime::Runtime;
 
 use crate::support::fixture::{Fixture, each, id, kernels, request, with};
 
@@ -8,6 +11,10 @@ use crate::support::fixture::{Fixture, each, id, kernels, request, with};
 fn one(session: u128) -> Value {
     request(session, "AK", &[("i-01", json!({"cpu": 1}))])
 }
+
+/// All that a session of `AK` in project `x` on agents of `g1` is charged to, but for its key.
+const QUOTAS: [&str; 4] =
+    ["'user', 'u1'", "'project', 'x'", "'resource_group', 'g1'", "'domain', 'd1'"];
 
 /// Violations without their messages, one line each: `code scope_id slot used+requested>max`.
 fn lines(violations: &Value) -> Vec<String> {
@@ -27,7 +34,7 @@ fn lines(violations: &Value) -> Vec<String> {
 #[tokio::test]
 async fn an_admission_takes_slot_quotas_and_agents_together() {
     let f = Fixture::new().await;
-    for scope in ["'user', 'u1'", "'project', 'x'", "'resource_group', 'g1'", "'domain', 'd1'"] {
+    for scope in QUOTAS {
         f.outcome(&format!("put_quota({scope}, 5)")).await;
     }
     f.outcome("put_resource_policy('open', 5)").await;
@@ -110,7 +117,7 @@ async fn a_session_of_a_thousand_kernels_works_and_one_beyond_the_limit_is_refus
 async fn a_system_session_is_bound_by_its_own_limit_and_charged_to_no_quota() {
     let f = Fixture::new().await;
     f.outcome("put_resource_policy('open', 0, 2, '{}', max_kernels_per_session => 2)").await;
-    for scope in ["'user', 'u1'", "'project', 'x'", "'resource_group', 'g1'", "'domain', 'd1'"] {
+    for scope in QUOTAS {
         f.outcome(&format!("put_quota({scope}, 0, '{{}}', 'LIMITED')")).await;
     }
     let system = |n| with(one(n), json!({"session_type": "system", "project": "x"}));
@@ -162,7 +169,7 @@ async fn each_class_of_sessions_has_its_own_count() {
 async fn a_rejection_names_all_that_is_violated_in_order_with_amounts() {
     let f = Fixture::new().await;
     f.outcome("put_resource_policy('open', 9, 9, '{\"cpu\": 4}')").await;
-    for scope in ["'user', 'u1'", "'project', 'x'", "'resource_group', 'g1'", "'domain', 'd1'"] {
+    for scope in QUOTAS {
         f.outcome(&format!("put_quota({scope}, 1, '{{\"cpu\": \"4.5\"}}')")).await;
     }
     let on = [("i-01", json!({"cpu": "2.5"})), ("i-01", json!({"cpu": "0.5"}))];
@@ -220,7 +227,7 @@ async fn check_session_evaluates_every_predicate() {
     let f = Fixture::new().await;
     f.outcome("put_resource_policy('open', 1, 1, '{\"cpu\": 2}', max_kernels_per_session => 1)")
         .await;
-    for scope in ["'user', 'u1'", "'project', 'x'", "'resource_group', 'g1'", "'domain', 'd1'"] {
+    for scope in QUOTAS {
         f.outcome(&format!("put_quota({scope}, 1, '{{\"cpu\": 2}}')")).await;
     }
     let passing = with(one(1), json!({"project": "x"}));
@@ -269,7 +276,7 @@ async fn check_session_evaluates_every_predicate() {
 #[tokio::test]
 async fn a_rejection_by_any_one_limit_changes_nothing_anywhere() {
     let f = Fixture::new().await;
-    for scope in ["'user', 'u1'", "'project', 'x'", "'resource_group', 'g1'", "'domain', 'd1'"] {
+    for scope in QUOTAS {
         f.outcome(&format!("put_quota({scope}, 9, '{{\"cpu\": 9}}')")).await;
     }
     f.reserve(&with(one(1), json!({"project": "x"}))).await;
@@ -605,4 +612,211 @@ async fn duplicates_inside_a_batch_are_repeats() {
     assert_eq!(answers[0]["kernels"], answers[5]["kernels"]);
     assert_eq!(f.key("AK").await.0, 1);
     f.assert_sound().await;
+}
+
+/// A random platform: the calls that limit it.
+fn limits() -> impl Strategy<Value = Vec<String>> {
+    let maybe = |range: std::ops::Range<i32>| {
+        prop::option::of(range).prop_map(|n| n.map_or("null".to_owned(), |n| n.to_string()))
+    };
+    let slots = |max| {
+        prop::option::of(0..max).prop_map(|cpu: Option<i32>| {
+            cpu.map_or("null".to_owned(), |cpu| format!("'{{\"cpu\": {cpu}}}'"))
+        })
+    };
+    let default = prop_oneof![Just("LIMITED"), Just("UNLIMITED")];
+    let policy = (maybe(0..5), maybe(0..3), slots(20), default.clone(), maybe(1..4)).prop_map(
+        |(sessions, system, slots, default, kernels)| {
+            format!(
+                "put_resource_policy('open', {sessions}, {system}, {slots}, '{default}',
+                   max_kernels_per_session => {kernels})"
+            )
+        },
+    );
+    let quota = (prop::sample::select(&QUOTAS), maybe(1..6), slots(20), default).prop_map(
+        |(scope, sessions, slots, default)| {
+            format!("put_quota({scope}, {sessions}, {slots}, '{default}')")
+        },
+    );
+    let others = prop::sample::subsequence(
+        vec![
+            "put_keypair('BK', 'u2', 'open', false)".to_owned(),
+            "put_agent('i-03', schedulable => false)".to_owned(),
+        ],
+        0..=2,
+    );
+    (policy, prop::collection::vec(quota, 0..4), others).prop_map(|(policy, quotas, others)| {
+        quotas.into_iter().chain(others).chain([policy]).collect()
+    })
+}
+
+/// A random request, now and then a mistaken one, of few ids, so that they meet.
+fn requests() -> impl Strategy<Value = Value> {
+    let agent = prop_oneof![
+        12 => prop::sample::select(&["i-01", "i-02", "i-03"]),
+        1 => prop::sample::select(&["j-01", "nowhere"]),
+    ];
+    let kernel = (agent, 0..7, prop::option::weighted(0.1, 100..110_u128)).prop_map(
+        |(agent, halves, kernel_id)| {
+            json!({"agent": agent, "slots": {"cpu": format!("{}", f64::from(halves) / 2.0)},
+                   "kernel_id": kernel_id.map(id)})
+        },
+    );
+    let key = prop_oneof![
+        12 => prop::sample::select(&["AK", "AK2"]),
+        2 => Just("BK"),
+        1 => Just("nobody"),
+    ];
+    let session_type = prop_oneof![5 => Just("interactive"), 1 => Just("system"), 1 => Just("x")];
+    let project = prop::option::of(Just("x"));
+    (1..12_u128, key, prop::collection::vec(kernel, 1..4), session_type, project).prop_map(
+        |(session, key, kernels, session_type, project)| {
+            json!({"session_id": id(session), "access_key": key, "kernels": kernels,
+                   "session_type": session_type, "project": project})
+        },
+    )
+}
+
+/// Some requests, with repetitions and releases between them.
+fn requests_and_repeats(length: usize) -> impl Strategy<Value = Vec<Value>> {
+    prop::collection::vec(requests(), 1..length).prop_flat_map(|requests| {
+        let length = requests.len();
+        prop::collection::vec(prop::sample::select(requests), length..=2 * length)
+    })
+}
+
+async fn limited(limits: &[String]) -> Fixture {
+    let f = Fixture::new().await;
+    for limit in limits {
+        f.row(&format!("select * from occupancy.{limit}"), &[]).await;
+    }
+    f
+}
+
+/// The answer of a single call, a mistake in the form that a batch gives it.
+async fn answer(f: &Fixture, request: &Value) -> Value {
+    match f.try_reserve(request).await {
+        Ok(answer) => answer,
+        Err(error) => {
+            let error = error.as_db_error().expect("the server answers");
+            json!({
+                "session_id": request["session_id"], "access_key": request["access_key"],
+                "outcome": "invalid", "code": error.code().code(), "message": error.message(),
+                "used": null, "max": null, "violations": null, "kernels": null,
+            })
+        }
+    }
+}
+
+/// Without what differs between two databases: ids that the server made up, and the time.
+fn comparable(mut value: Value) -> Value {
+    match &mut value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                let made_up = name == "kernel_id" && !field.to_string().starts_with("\"00000000");
+                if made_up || name.ends_with("_at") && !field.is_null() {
+                    *field = json!("…");
+                } else {
+                    *field = comparable(field.take());
+                }
+            }
+            value
+        }
+        Value::Array(elements) => elements.drain(..).map(comparable).collect(),
+        _ => value,
+    }
+}
+
+/// Everything in a database that must not depend on how it got there.
+async fn contents(f: &Fixture) -> Vec<String> {
+    let tables = f.snapshot().await.into_iter().map(|(name, rows)| {
+        let rows = comparable(rows);
+        let rows = rows.as_array().into_iter().flatten().map(Value::to_string);
+        let mut rows: Vec<_> = rows.map(|row| format!("{name} {row}")).collect();
+        rows.sort();
+        rows
+    });
+    tables.flatten().collect()
+}
+
+/// Runs a property of random limits and requests.
+fn for_all(
+    cases: u32,
+    length: usize,
+    property: impl AsyncFn(Vec<String>, Vec<Value>) -> Result<(), TestCaseError>,
+) {
+    let runtime = Runtime::new().expect("a runtime");
+    let config =
+        Config { cases, failure_persistence: None, max_shrink_iters: 200, ..Config::default() };
+    TestRunner::new(config)
+        .run(&(limits(), requests_and_repeats(length)), |(limits, requests)| {
+            runtime.block_on(property(limits, requests))
+        })
+        .unwrap_or_else(|error| panic!("{error}"));
+}
+
+/// What `check_session` foretells: outcome and the codes that are violated.
+async fn foretold(f: &Fixture, request: &Value) -> (&'static str, Vec<String>) {
+    let Ok(rows) = f.try_check(request).await else { return ("invalid", vec![]) };
+    let failed: Vec<_> = rows.iter().filter(|row| row["passed"] == false).collect();
+    let codes: Vec<String> =
+        failed.iter().map(|row| row["code"].as_str().expect("a code").to_owned()).collect();
+    // Alone and passed: the id lives.
+    let outcome = match (rows.len(), codes.is_empty()) {
+        (1, true) => "already_admitted",
+        (_, true) => "admitted",
+        _ => "rejected",
+    };
+    (outcome, codes)
+}
+
+#[test]
+fn check_session_foretells_what_reserve_session_answers() {
+    const KEY_ALONE: [&str; 4] =
+        ["key_inactive", "kernels_per_session", "concurrency_limit", "system_concurrency_limit"];
+    for_all(25, 25, async |limits, requests| {
+        let f = limited(&limits).await;
+        for request in &requests {
+            let (outcome, mut codes) = foretold(&f, request).await;
+            let answer = answer(&f, request).await;
+            prop_assert_eq!(&answer["outcome"], outcome, "{} {}", request, answer);
+            if codes.iter().any(|code| KEY_ALONE.contains(&code.as_str())) {
+                codes.retain(|code| KEY_ALONE.contains(&code.as_str()));
+            }
+            let violations = answer["violations"].as_array().cloned().unwrap_or_default();
+            // A predicate is a row for each agent or quota, violations are one for each slot.
+            let mut subjects: Vec<_> =
+                violations.iter().map(|v| (v["code"].clone(), v["scope_id"].clone())).collect();
+            subjects.dedup();
+            let violated: Vec<_> =
+                subjects.iter().map(|(code, _)| code.as_str().unwrap_or("")).collect();
+            prop_assert_eq!(violated, codes, "{} {}", request, answer);
+        }
+        prop_assert_eq!(f.audit().await, Vec::<Value>::new());
+        Ok(())
+    });
+}
+
+#[test]
+fn a_batch_decides_as_single_calls_in_its_order() {
+    for_all(25, 25, async |limits, requests| {
+        let (single, batch) = tokio::join!(limited(&limits), limited(&limits));
+        let (before, together) = requests.split_at(requests.len() / 3);
+        for f in [&single, &batch] {
+            for request in before {
+                answer(f, request).await;
+            }
+            f.run(&format!("select occupancy.release_session('{}')", id(1))).await;
+            f.run(&format!("select occupancy.terminate_session('{}')", id(2))).await;
+        }
+        let mut one_by_one = Vec::new();
+        for request in together {
+            one_by_one.push(answer(&single, request).await);
+        }
+        let at_once = batch.reserve_all(together).await;
+        prop_assert_eq!(comparable(at_once.into()), comparable(one_by_one.into()));
+        prop_assert_eq!(contents(&batch).await, contents(&single).await);
+        prop_assert_eq!(batch.audit().await, Vec::<Value>::new());
+        Ok(())
+    });
 }

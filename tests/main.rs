@@ -1,7 +1,6 @@
 //! The test suite, one binary so that it links once.
 
 mod admission;
-mod admission;
 mod client;
 mod registry;
 mod schema;

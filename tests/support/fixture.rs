@@ -3,8 +3,8 @@
 use std::future::Future;
 
 use serde_json::{Map, Value, json};
-use tokio_postgres::Client;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Client, Error};
 use uuid::Uuid;
 
 use super::TestDb;
@@ -107,8 +107,19 @@ impl Fixture {
 
     /// `reserve_session` with the fields of a request.
     pub(crate) async fn reserve(&self, request: &Value) -> Value {
+        self.try_reserve(request).await.unwrap_or_else(|error| panic!("{request}\n{error:?}"))
+    }
+
+    /// `reserve_session` that may fail.
+    pub(crate) async fn try_reserve(&self, request: &Value) -> Result<Value, Error> {
         let sql = format!("select * from occupancy.reserve_session({ARGUMENTS})");
-        self.row(&sql, &[request]).await
+        Ok(rows(&self.client, &sql, &[request]).await?.remove(0))
+    }
+
+    /// `check_session` that may fail.
+    pub(crate) async fn try_check(&self, request: &Value) -> Result<Vec<Value>, Error> {
+        let sql = format!("select * from occupancy.check_session({ARGUMENTS})");
+        rows(&self.client, &sql, &[request]).await
     }
 
     /// The SQLSTATE of a `reserve_session` that must fail, and of its `check_session`.
@@ -123,8 +134,7 @@ impl Fixture {
 
     /// `check_session` with the fields of a request.
     pub(crate) async fn check(&self, request: &Value) -> Vec<Value> {
-        let sql = format!("select * from occupancy.check_session({ARGUMENTS})");
-        self.rows(&sql, &[request]).await
+        self.try_check(request).await.unwrap_or_else(|error| panic!("{request}\n{error:?}"))
     }
 
     /// `reserve_sessions`.
@@ -199,7 +209,7 @@ pub(crate) async fn rows(
     client: &Client,
     sql: &str,
     params: Params<'_>,
-) -> Result<Vec<Value>, tokio_postgres::Error> {
+) -> Result<Vec<Value>, Error> {
     let sql = format!("select to_jsonb(answer) from ({sql}) as answer");
     Ok(client.query(&sql, params).await?.iter().map(|row| row.get(0)).collect())
 }
