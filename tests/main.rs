@@ -2,6 +2,8 @@
 
 mod admission;
 mod client;
+mod counting;
+mod ending;
 mod registry;
 mod schema;
 mod server;
