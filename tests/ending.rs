@@ -369,6 +369,7 @@ async fn a_mistake_in_an_ending_is_refused_and_changes_nothing() {
         "clear_concurrency(null)",
         "clear_concurrency('')",
         &format!("clear_concurrency('{long}')"),
+        "prune_ended(null)",
         "prune_ended('-1 s')",
     ];
     f.unchanged(async {
