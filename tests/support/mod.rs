@@ -8,6 +8,7 @@
 #![allow(dead_code, unused_imports)]
 
 mod database;
+pub(crate) mod fixture;
 mod janitor;
 pub(crate) mod platform;
 mod wait;
