@@ -53,25 +53,24 @@ async fn a_duplicate_is_admitted_itself_when_the_first_rolls_back() {
 }
 
 #[tokio::test]
-async fn a_duplicate_of_a_rejected_call_is_decided_afresh() {
-    // The first call was rejected and gave its claim back, in a transaction that is still open: with
-    // its old snapshot it had to claim and lock before it could say no. Meanwhile the agent grows.
+async fn a_rejected_call_leaves_nothing_to_wait_for() {
+    // The first call was rejected, in a transaction that is still open and makes the agent grow. A
+    // duplicate need not wait for it, and is decided by what is committed.
     let platform = Platform::with_limit(1).await;
     platform.run("select occupancy.put_agent('a1', '{}')").await;
     let call = Call::new("AK", &["a1"]);
     let first = platform.begin().await;
-    first
-        .batch_execute("set transaction isolation level repeatable read")
-        .await
-        .expect("nothing was read yet");
     let rejected = reserve(&first, &call).await.expect("answered");
     assert_eq!(rejected.verdict(), "rejected agent_capacity");
-    let second = platform.blocked_reservation(&call).await;
     first
-        .batch_execute("select occupancy.put_agent('a1', '{\"cpu\": 1}'); commit")
+        .batch_execute("select occupancy.put_agent('a1', '{\"cpu\": 1}')")
         .await
         .expect("answered");
-    assert_eq!(second.await.expect("the call ended").expect("answered").verdict(), "admitted");
+    let second = reserve(&platform.admin, &call).await.expect("answered");
+    assert_eq!(second.verdict(), "rejected agent_capacity");
+    commit(&first).await;
+    let third = reserve(&platform.admin, &call).await.expect("answered");
+    assert_eq!(third.verdict(), "admitted");
     platform.assert_sound().await;
 }
 
