@@ -12,8 +12,8 @@ return case jsonb_typeof(amount)
             '^[ \t\n\v\f\r]*\+?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]{1,2})?'
             '[ \t\n\v\f\r]*(?:[kKmMgGtTpP](?:[iI]?[bB])?)?[ \t\n\v\f\r]*$'
     then
-      rtrim(amount #>> '{}', E' \t\n\v\f\rkKmMgGtTpPiIbB')::numeric
-      * case lower(left(ltrim(amount #>> '{}', E' \t\n\v\f\r+-.0123456789eE'), 1))
+      rtrim(amount #>> '{}', E' \t\n\x0b\f\rkKmMgGtTpPiIbB')::numeric
+      * case lower(left(ltrim(amount #>> '{}', E' \t\n\x0b\f\r+-.0123456789eE'), 1))
           when 'k' then 1024
           when 'm' then 1048576
           when 'g' then 1073741824
