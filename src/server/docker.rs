@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use super::advice::install_postgresql;
 use super::process::{Access, Layout, Server, Settings, Shutdown, leashed};
-use super::{NAME, io_failure};
+use super::{NAME, failure, io_failure};
 use crate::error::Result;
 
 /// The image to run.
@@ -41,6 +42,24 @@ impl Docker {
         format!("Docker image {}", self.image)
     }
 
+    /// Makes sure that the image is there, which may take minutes the first time.
+    pub(super) async fn fetch(&self) -> Result<()> {
+        let run = |mut command: Command| async move {
+            let output = command.kill_on_drop(true).output().await;
+            output.map_err(|e| io_failure("cannot run docker", e))
+        };
+        if run(docker(["image", "inspect", &self.image])).await?.status.success() {
+            return Ok(());
+        }
+        let pulled = run(docker(["pull", "--quiet", &self.image])).await?;
+        if pulled.status.success() {
+            return Ok(());
+        }
+        Err(failure(format!("cannot fetch the Docker image {}", self.image))
+            .detail(String::from_utf8_lossy(&pulled.stderr).trim())
+            .hint(format!("{}, or name another image in {IMAGE_VARIABLE}", install_postgresql())))
+    }
+
     /// Starts a container in the foreground, so that it looks like any other server process.
     ///
     /// Its data is in `volume`, or goes with the container.
@@ -66,7 +85,7 @@ impl Docker {
         if let Some(volume) = volume {
             command.args(["--volume", &format!("{volume}:/var/lib/occupancy")]);
         }
-        command.arg(&self.image);
+        command.args([&self.image, "postgres"]);
         for setting in settings.list() {
             command.args(["-c", setting]);
         }
@@ -82,8 +101,6 @@ pub(super) struct Container {
 }
 
 impl Container {
-    /// How long it may take until the server answers: the image may have to be fetched.
-    pub(super) const PATIENCE: Duration = Duration::from_secs(600);
     /// How long the server may take to write everything down.
     const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -102,8 +119,8 @@ impl Container {
                 let _ = timeout(Self::STOP_PATIENCE, client.wait()).await;
             }
         }
-        // A client that is still fetching the image must not go on to create the container: end it
-        // in between, and remove again what it may have created meanwhile.
+        // The client may be about to create the container: end it in between, and remove again what
+        // it may have created meanwhile.
         for _ in 0..2 {
             docker(["rm", "--force", "--volumes", &self.name])
                 .output()
