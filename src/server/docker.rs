@@ -24,6 +24,8 @@ pub(super) struct Docker {
 }
 
 impl Docker {
+    const SETTLING_ROUNDS: u32 = 50;
+
     /// # Errors
     /// Why there is none.
     pub(super) async fn find() -> std::result::Result<Self, String> {
@@ -60,9 +62,26 @@ impl Docker {
             .hint(format!("{}, or name another image in {IMAGE_VARIABLE}", install_postgresql())))
     }
 
+    /// Ends the container that still uses a volume because its guardian was killed. Two servers on
+    /// one volume would not see each other, and destroy the data.
+    pub(super) async fn settle(&self, volume: &str) -> Result<()> {
+        for _ in 0..Self::SETTLING_ROUNDS {
+            let known = docker(["container", "inspect", volume]).output().await;
+            if !known.map_err(|e| io_failure("cannot run docker", e))?.status.success() {
+                return Ok(());
+            }
+            // In order first; a container that is on its way out refuses both for a moment.
+            for end in [["stop", "--time", "60"].as_slice(), &["rm", "--force", "--volumes"]] {
+                let _ = docker([]).args(end).arg(volume).output().await;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Err(failure(format!("the container {volume} cannot be removed")))
+    }
+
     /// Starts a container in the foreground, so that it looks like any other server process.
     ///
-    /// Its data is in `volume`, or goes with the container.
+    /// Its data is in `volume`, whose name it then shares, or goes with the container.
     pub(super) fn launch(
         &self,
         layout: &Layout,
@@ -70,7 +89,7 @@ impl Docker {
         password: String,
         volume: Option<&str>,
     ) -> Result<Server> {
-        let container = Container { name: format!("occupancy-{:016x}", rand::random::<u64>()) };
+        let container = Container { name: volume.map_or_else(unique_name, str::to_owned) };
         let port = settings.port.map(|port| port.to_string()).unwrap_or_default();
         let mut command = leashed(Path::new("docker"));
         command
@@ -130,6 +149,11 @@ impl Container {
         }
         Ok(())
     }
+}
+
+/// A name for a container or a volume.
+pub(super) fn unique_name() -> String {
+    format!("{NAME}-{:016x}", rand::random::<u64>())
 }
 
 fn docker<const N: usize>(arguments: [&str; N]) -> Command {

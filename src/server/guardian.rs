@@ -1,7 +1,7 @@
 //! The guardian: the process that owns a server, so that the server ends when its owner does.
 //!
-//! The owner writes one line, the [`Order`], to the guardian's standard input and keeps that open.
-//! The guardian writes its [`Reply`] lines to standard output. What it has started it also stops,
+//! The owner writes one line, the order, to the guardian's standard input and keeps that open.
+//! The guardian writes its replies to standard output. What it has started it also stops,
 //! on the end of its input or on `SIGTERM`, at any point of its life.
 
 use std::fs::File;

@@ -29,6 +29,7 @@ use tempfile::TempDir;
 use tokio::time::{interval, timeout};
 use tokio_postgres::NoTls;
 
+use super::docker;
 use super::process::{Layout, Server, Settings};
 use super::source::{Existing, Source, fits_a_socket, random_password};
 use super::{Durability, Running, failure, io_failure};
@@ -74,7 +75,7 @@ impl Home {
     /// Opens a data directory, and creates it if it is not there.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Server`] if something else is there, which is left alone.
+    /// [`crate::error::ErrorKind::Server`] if something else is there, which is left alone.
     pub(super) fn open(root: &Path) -> Result<Self> {
         if let Some(home) = Self::existing(root)? {
             return Ok(home);
@@ -102,7 +103,8 @@ impl Home {
                     .hint("choose another directory with --data-dir, or run as its owner"));
             }
         };
-        if entries.is_empty() || entries.iter().any(|entry| entry.file_name() == LOCK) {
+        // The lock file comes first, so that where anything of ours was seen it now is.
+        if entries.is_empty() || root.join(LOCK).exists() {
             return Ok(Some(Self { root: root.to_owned() }));
         }
         Err(failure(format!("{} is not empty and not a data directory of ours", root.display()))
@@ -117,6 +119,8 @@ impl Home {
     pub(super) async fn join(&self) -> Result<Joined> {
         let joined = timeout(PATIENCE, async {
             let mut tick = interval(POLL);
+            // The first entry in the directory, by which it is known as ours.
+            self.open_lock(LOCK)?;
             let user = loop {
                 tick.tick().await;
                 if let Some(lock) = self.try_lock("users", FlockArg::LockSharedNonblock)? {
@@ -213,9 +217,12 @@ impl Home {
         let mut layout = Layout { root: self.root.clone(), socket: self.path("run") };
         let (mut socket, mut volume) = (None, None);
         match (&source, self.holds()?) {
-            (Source::Docker(_), Existing::Volume(name)) => volume = Some(name),
+            (Source::Docker(docker), Existing::Volume(name)) => {
+                docker.settle(&name).await?;
+                volume = Some(name);
+            }
             (Source::Docker(_), _) => {
-                let name = format!("occupancy-{:016x}", rand::random::<u64>());
+                let name = docker::unique_name();
                 write_private(&self.path("volume"), &name)?;
                 volume = Some(name);
             }
@@ -294,18 +301,21 @@ impl Home {
     }
 
     fn try_lock(&self, name: &str, kind: FlockArg) -> Result<Option<Flock<File>>> {
-        let path = self.path(name);
-        let cannot = |e| {
-            io_failure(format_args!("cannot lock {}", path.display()), e)
-                .hint("choose another directory with --data-dir, or run as its owner")
-        };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        match Flock::lock(options.open(&path).map_err(cannot)?, kind) {
+        match Flock::lock(self.open_lock(name)?, kind) {
             Ok(lock) => Ok(Some(lock)),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(cannot(errno.into())),
+            Err((_, errno)) => Err(io_failure("cannot lock the data directory", errno.into())),
         }
+    }
+
+    fn open_lock(&self, name: &str) -> Result<File> {
+        let path = self.path(name);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.open(&path).map_err(|e| {
+            io_failure(format_args!("cannot open {}", path.display()), e)
+                .hint("choose another directory with --data-dir, or run as its owner")
+        })
     }
 
     /// What the keeper says of itself. Half written counts as nothing.

@@ -37,7 +37,7 @@ impl Source {
     /// The first way that works.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Server`] with a line for each way, if none does.
+    /// [`crate::error::ErrorKind::Server`] with a line for each way, if none does.
     pub(super) async fn find(existing: Existing) -> Result<Self> {
         let mut failures = Vec::new();
         let (data, major) = match &existing {
