@@ -1,6 +1,7 @@
 //! The embedded server: it starts by itself, serves everybody who asks, and leaves nothing behind.
 
 use std::fs;
+use std::io::Read;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -10,14 +11,13 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use occupancy::server::{DataDir, Durability, Running, Stopped};
-use tempfile::TempDir;
+use occupancy::server::{Durability, Running, Stopped};
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 use tokio_postgres::NoTls;
 
-use crate::support::{TestDb, connect, empty_database, ephemeral, program, wait_for};
+use crate::support::{Place, TestDb, connect, empty_database, ephemeral, program, wait_for};
 
 /// Long enough for the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -57,36 +57,6 @@ fn is_container(directory: &Path) -> bool {
 
 fn send(id: u32, signal: Signal) {
     kill(Pid::from_raw(id.cast_signed()), signal).expect("the process lives");
-}
-
-/// An empty directory for a server's data. A test that fails leaves no server there either.
-struct Place(TempDir);
-
-fn place() -> Place {
-    let builder = tempfile::Builder::new().prefix("occupancy-test-").tempdir();
-    Place(builder.expect("a temporary directory"))
-}
-
-impl Place {
-    fn path(&self) -> &Path {
-        self.0.path()
-    }
-
-    fn data_dir(&self) -> DataDir {
-        DataDir::new(self.path()).with_guardian(program())
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        use std::process::Command;
-        if self.path().join("lock").exists() {
-            let _ = Command::new(program()).args(["down", "--data-dir"]).arg(self.path()).output();
-        }
-        if let Ok(volume) = fs::read_to_string(self.path().join("volume")) {
-            let _ = Command::new("docker").args(["volume", "rm", &volume]).output();
-        }
-    }
 }
 
 /// `occupancy` with arguments, on a data directory.
@@ -184,7 +154,8 @@ async fn two_servers_at_once_do_not_meet() {
     connect(other.url()).await.batch_execute("table here").await.expect("the other goes on");
 }
 
-/// The owner of a server, as a process that can be killed. Says where the server is, and waits.
+/// The owner of a server, as a process that can be killed. Says where the server is, and lets it go
+/// at the end of its input.
 #[tokio::test]
 #[ignore = "a process of other tests, not a test"]
 async fn owner() {
@@ -193,14 +164,16 @@ async fn owner() {
     }
     let server = ephemeral(Durability::None).await;
     eprintln!("{}", serde_json::to_string(server.running()).expect("plain data"));
-    std::future::pending::<()>().await;
+    std::io::stdin().read_to_end(&mut Vec::new()).expect("standard input ends");
 }
 
-async fn start_owner() -> (Child, Running) {
+/// Starts an owner whose server is in `place`.
+async fn start_owner(place: &Place) -> (Child, Running) {
     let mut owner = Command::new(std::env::current_exe().expect("the test binary is known"))
         .args(["--exact", "server::owner", "--ignored", "--nocapture"])
         .env("OCCUPANCY_TEST_OWNER", "")
-        .stdin(Stdio::null())
+        .env("TMPDIR", place.path())
+        .stdin(Stdio::piped())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
         .kill_on_drop(true)
@@ -208,36 +181,42 @@ async fn start_owner() -> (Child, Running) {
         .expect("the test binary can be started");
     let mut lines = BufReader::new(owner.stderr.take().expect("piped")).lines();
     let line = timeout(PATIENCE, lines.next_line()).await.expect("it starts").expect("text");
-    (owner, serde_json::from_str(&line.expect("it says where")).expect("a server"))
+    let running: Running = serde_json::from_str(&line.expect("it says where")).expect("a server");
+    assert!(running.log.starts_with(place.path()));
+    (owner, running)
+}
+
+fn is_empty(place: &Place) -> bool {
+    fs::read_dir(place.path()).expect("it is there").next().is_none()
 }
 
 #[tokio::test]
 async fn a_killed_owner_leaves_nothing() {
+    let place = Place::new();
     for signal in [Signal::SIGKILL, Signal::SIGINT, Signal::SIGTERM] {
-        let (mut owner, running) = start_owner().await;
+        let (mut owner, running) = start_owner(&place).await;
         let processes = Processes::of(&running);
-        let directory = running.log.parent().expect("a directory");
         send(owner.id().expect("it runs"), signal);
         owner.wait().await.expect("it ends");
-        wait_for("the server's end", async || processes.are_gone() && !directory.exists()).await;
+        wait_for("the server's end", async || processes.are_gone() && is_empty(&place)).await;
     }
 }
 
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn a_killed_guardian_takes_its_server_along() {
-    let server = ephemeral(Durability::None).await;
-    let directory = server.log().parent().expect("a directory").to_owned();
-    let processes = Processes::of(server.running());
-    send(processes.guardian, Signal::SIGKILL);
-    wait_for("the server's end", async || !is_alive(processes.server)).await;
-    drop(server);
-    assert!(!directory.exists());
+    let place = Place::new();
+    let (mut owner, running) = start_owner(&place).await;
+    send(running.guardian, Signal::SIGKILL);
+    wait_for("the server's end", async || !is_alive(running.process)).await;
+    drop(owner.stdin.take());
+    assert!(owner.wait().await.expect("it ends").success());
+    assert!(is_empty(&place));
 }
 
 #[tokio::test]
 async fn up_ends_cleanly_on_a_signal_and_keeps_the_data() {
-    let place = place();
+    let place = Place::new();
     for (signal, statement) in
         [(Signal::SIGINT, "create table kept ()"), (Signal::SIGTERM, "table kept")]
     {
@@ -254,7 +233,7 @@ async fn up_ends_cleanly_on_a_signal_and_keeps_the_data() {
 
 #[tokio::test]
 async fn up_recovers_from_a_killed_server() {
-    let place = place();
+    let place = Place::new();
     let up = Up::start(&[], place.path()).await;
     let client = connect(&up.url).await;
     client.batch_execute("create table survivor ()").await.expect("it runs");
@@ -281,7 +260,7 @@ async fn up_recovers_from_a_killed_server() {
 #[cfg(target_os = "linux")]
 #[tokio::test]
 async fn up_recovers_from_a_killed_guardian() {
-    let place = place();
+    let place = Place::new();
     let (started, ..) = run(&["up", "--detach"], place.path()).await;
     assert!(started);
     let processes = Processes::in_directory(place.path());
@@ -296,7 +275,7 @@ async fn up_recovers_from_a_killed_guardian() {
 
 #[tokio::test]
 async fn of_many_who_start_one_server_exactly_one_does() {
-    let place = place();
+    let place = Place::new();
     let all = (0..8).map(|_| run(&["up", "--detach"], place.path()));
     let mut started = 0;
     for (success, stdout, stderr) in futures_util::future::join_all(all).await {
@@ -316,7 +295,7 @@ async fn of_many_who_start_one_server_exactly_one_does() {
 
 #[tokio::test]
 async fn a_borrowed_server_lives_as_long_as_somebody_uses_it() {
-    let place = place();
+    let place = Place::new();
     let first = place.data_dir().attach_or_start().await.expect("it starts");
     let second = place.data_dir().attach_or_start().await.expect("it is there");
     assert!(!first.is_reused() && second.is_reused());
@@ -332,7 +311,7 @@ async fn a_borrowed_server_lives_as_long_as_somebody_uses_it() {
 
 #[tokio::test]
 async fn up_keeps_a_borrowed_server() {
-    let place = place();
+    let place = Place::new();
     let borrowed = place.data_dir().attach_or_start().await.expect("it starts");
     let (success, stdout, _) = run(&["up"], place.path()).await;
     assert!(success && stdout.starts_with("Already running: "));
@@ -346,7 +325,7 @@ async fn up_keeps_a_borrowed_server() {
 
 #[tokio::test]
 async fn nobody_else_gets_in() {
-    let place = place();
+    let place = Place::new();
     let port = TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr());
     let port = port.expect("a free port").port().to_string();
     let up = Up::start(&["--port", &port], place.path()).await;
@@ -382,7 +361,7 @@ async fn nobody_else_gets_in() {
 
 #[tokio::test]
 async fn a_port_in_use_is_named_and_nothing_is_left() {
-    let place = place();
+    let place = Place::new();
     let target = place.path().join("new");
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let port = listener.local_addr().expect("bound").port().to_string();
@@ -395,7 +374,7 @@ async fn a_port_in_use_is_named_and_nothing_is_left() {
 
 #[tokio::test]
 async fn a_directory_that_is_not_ours_is_left_alone() {
-    let place = place();
+    let place = Place::new();
     let file = place.path().join("letter.txt");
     fs::write(&file, "dear reader").expect("it can be written");
     for (directory, complaint) in
@@ -414,7 +393,7 @@ async fn a_directory_that_is_not_ours_is_left_alone() {
 
 #[tokio::test]
 async fn data_of_another_version_is_refused() {
-    let place = place();
+    let place = Place::new();
     assert!(run(&["up", "--detach"], place.path()).await.0);
     assert!(run(&["down"], place.path()).await.0);
     if is_container(place.path()) {
@@ -430,7 +409,7 @@ async fn data_of_another_version_is_refused() {
 
 #[tokio::test]
 async fn without_any_server_each_way_is_named_with_the_remedy() {
-    let place = place();
+    let place = Place::new();
     let (target, empty) = (place.path().join("new"), place.path().join("empty"));
     fs::create_dir(&empty).expect("it can be created");
     let mut command = occupancy(&["up"], &target);

@@ -9,6 +9,7 @@
 
 mod database;
 mod janitor;
+mod place;
 mod wait;
 
 use std::path::{Path, PathBuf};
@@ -20,6 +21,7 @@ use tokio_postgres::{Client, NoTls};
 
 pub(crate) use self::database::{TestDb, empty_database};
 use self::janitor::Janitor;
+pub(crate) use self::place::Place;
 pub(crate) use self::wait::{backend_pid, wait_for, wait_until_blocked};
 
 /// The `occupancy` program.
@@ -73,7 +75,7 @@ impl Server {
     async fn start() -> Self {
         let prefix = format!("occupancy_test_{:08x}", rand::random::<u32>());
         if let Ok(url) = std::env::var("OCCUPANCY_TEST_URL") {
-            let janitor = Janitor::engage(&url, &prefix);
+            let janitor = Janitor::for_databases(&url, &prefix);
             return Self { url, log: None, prefix, _companion: Companion::Janitor(janitor) };
         }
         let server = ephemeral(Durability::None).await;
