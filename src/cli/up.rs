@@ -70,7 +70,9 @@ impl Up {
         };
         let mut server = tokio::select! {
             server = work => server?,
-            () = interruption.wait() => return Ok(()),
+            () = interruption.wait() => {
+                return Err(Error::new(ErrorKind::Server, "interrupted before the server was up"));
+            }
         };
         report(&server, &data_dir, self.detach, json);
         if self.detach || server.is_reused() {
