@@ -1,5 +1,8 @@
-create or replace function occupancy.lock_for_requests(requests occupancy.request[])
-returns void
+create or replace function occupancy.lock_for_requests(
+  requests occupancy.request[],
+  out unknown_keys text[],
+  out unknown_agents text[]
+)
 language plpgsql volatile
 as $$
 declare
@@ -25,12 +28,27 @@ begin
   where s.session_id = any (array(select r.session_id from unnest(requests) as r))
   order by s.session_id for share;
 
-  perform from occupancy.keypair k
-  where k.access_key = any (array(select r.access_key from unnest(requests) as r))
-  order by k.access_key for no key update;
-  perform from occupancy.agent a
-  where a.agent_id = any (array(select unnest((r.placed).agent_ids) from unnest(requests) as r))
-  order by a.agent_id for no key update;
+  unknown_keys := array(select distinct r.access_key from unnest(requests) as r);
+  unknown_agents := array(
+    select distinct unnest((r.placed).agent_ids) from unnest(requests) as r);
+  unknown_keys := array(
+    select unnest(unknown_keys)
+    except all
+    select held.access_key
+    from (
+      select k.access_key from occupancy.keypair k
+      where k.access_key = any (unknown_keys)
+      order by k.access_key for no key update
+    ) as held);
+  unknown_agents := array(
+    select unnest(unknown_agents)
+    except all
+    select held.agent_id
+    from (
+      select a.agent_id from occupancy.agent a
+      where a.agent_id = any (unknown_agents)
+      order by a.agent_id for no key update
+    ) as held);
   perform from occupancy.lock_quotas(array(
     select row(scopes.scope, scopes.scope_id)::occupancy.quota_name
     from unnest(requests) as r
@@ -46,5 +64,6 @@ end;
 $$;
 
 comment on function occupancy.lock_for_requests(occupancy.request[]) is
-  'Internal. Takes all locks of a batch in the one order: ids, keys, agents, quotas.';
+  'Internal. Takes all locks of a batch in the one order: ids, keys, agents, quotas. Returns the '
+  'keys and agents that are not there to be locked.';
 revoke all on function occupancy.lock_for_requests(occupancy.request[]) from public;

@@ -7,13 +7,27 @@ declare
   requests constant occupancy.request[] := occupancy.parse_requests(sessions);
   fresh constant boolean := occupancy.enter_ledger();
   request occupancy.request;
+  unknown_keys text[];
+  unknown_agents text[];
   answer occupancy.admission;
 begin
-  perform occupancy.lock_for_requests(requests);
+  select l.unknown_keys, l.unknown_agents into unknown_keys, unknown_agents
+  from occupancy.lock_for_requests(requests) as l;
   foreach request in array requests loop
     answer := request.refusal;
     if answer.outcome is null then
       begin
+        -- Unknown to the locks is unknown to the batch: locked later, it would be out of order.
+        if (request.access_key = any (unknown_keys)
+            or (request.placed).agent_ids && unknown_agents)
+           and not exists (
+             select from occupancy.session s where s.session_id = request.session_id)
+        then
+          if request.access_key = any (unknown_keys) then
+            perform occupancy.refuse_key(request.access_key);
+          end if;
+          raise exception 'unknown agent' using errcode = 'OC003';
+        end if;
         answer := occupancy.reserve(
           request.session_id, request.access_key, request.session_type, request.project,
           request.placed, fresh);
