@@ -13,7 +13,7 @@ declare
   unseen uuid[];
   living uuid[];
 begin
-  if session_ids is null or array_position(session_ids, null) is not null then
+  if session_ids is null or array_position(array(select unnest(session_ids)), null) is not null then
     raise exception 'session_ids is missing, or one of them'
       using errcode = 'OC005', hint = 'pass an array of UUIDs';
   end if;
