@@ -277,6 +277,22 @@ async fn an_old_snapshot_frees_a_kernel_once() {
 }
 
 #[tokio::test]
+async fn an_old_snapshot_knows_the_last_kernel_of_a_terminating_session() {
+    // Two agents report the end of a kernel each. The session is terminating and holds neither slot
+    // nor quota, so that the two touch no row in common but the session's own. If both take the
+    // other's kernel for alive, the session never ends.
+    let stage = Stage::new().await;
+    let given = &format!("{RESERVED} select occupancy.terminate_session($S)");
+    let call = "select outcome || session_ended from occupancy.release_kernel($K1)";
+    for meanwhile in
+        ["select occupancy.release_kernel($K2)", "select occupancy.release_kernel($K1)"]
+    {
+        let right = &["releasedtrue", "already_releasedfalse"];
+        stage.play(Stale { given, meanwhile, call, right }).await;
+    }
+}
+
+#[tokio::test]
 async fn an_old_snapshot_settles_what_is_there() {
     let stage = Stage::new().await;
     let call = "select outcome from occupancy.settle_kernel($K1, '{\"cpu\": 3}')";
