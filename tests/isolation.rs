@@ -326,6 +326,10 @@ async fn an_old_snapshot_drops_nothing_that_is_in_use() {
         (RESERVED, "select outcome from occupancy.drop_keypair('AK')"),
         (RESERVED, "select outcome from occupancy.drop_agent('a1')"),
         (RESERVED, "select outcome from occupancy.drop_quota('user', 'alice')"),
+        (
+            "select occupancy.put_keypair('CK', 'carol', 'new')",
+            "select outcome from occupancy.drop_resource_policy('new')",
+        ),
     ] {
         stage.play(Stale { given, meanwhile, call, right: &["in_use"] }).await;
     }
