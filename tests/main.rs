@@ -4,6 +4,7 @@ mod admission;
 mod client;
 mod counting;
 mod ending;
+mod isolation;
 mod races;
 mod registry;
 mod schema;

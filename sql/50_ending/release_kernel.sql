@@ -15,6 +15,13 @@ begin
   if held.session_id is null then
     return row(kernel_id, null, 'unknown', false)::occupancy.kernel_outcome;
   end if;
+  -- Whether this is the last kernel must not be read from an old snapshot. Those of a terminating
+  -- session may have no row in common but the session's, which changes with the last one only.
+  if not fresh then
+    perform from occupancy.kernel k
+    where k.session_id = held.session_id
+    order by k.kernel_id for share;
+  end if;
   if exists (
     select from occupancy.kernel k
     where k.kernel_id = release_kernel.kernel_id and k.ended_at is not null
