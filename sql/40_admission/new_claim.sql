@@ -18,11 +18,12 @@ begin
   if context.agents_known < cardinality(placed.agent_ids) then
     raise exception 'unknown agent'
       using errcode = 'OC003',
-            detail = (
+            -- None of them, if they were registered since the context was read.
+            detail = coalesce((
               select string_agg(wanted.agent_id, ', ')
               from unnest(placed.agent_ids) as wanted (agent_id)
               where not exists (
-                select from occupancy.agent a where a.agent_id = wanted.agent_id)),
+                select from occupancy.agent a where a.agent_id = wanted.agent_id)), ''),
             hint = 'register it with occupancy.put_agent';
   end if;
   if context.first_group <> context.last_group then
