@@ -5,6 +5,7 @@ mod client;
 mod counting;
 mod ending;
 mod registry;
+mod repair;
 mod schema;
 mod server;
 mod slots;
