@@ -12,7 +12,7 @@ declare
   parsed numeric;
 begin
   if jsonb_typeof(amount) = 'number' then
-    parsed := amount;
+    parsed := amount::numeric;
   elsif jsonb_typeof(amount) = 'string' then
     written := amount #>> '{}';
     if length(written) <= 256 then

@@ -141,7 +141,8 @@ comment on function occupancy.admit(
   occupancy.session, occupancy.placement, occupancy.reservation_context
 ) is
   'Internal. Decides a reservation whose id is claimed: locks, compares, and writes all of it or '
-  'withdraws the claim. NULL: the key or an agent changed since the context was read.';
+  'withdraws the claim. NULL: the key or an agent changed since the context was read. OC006: '
+  'a kernel id of another session.';
 revoke all on function occupancy.admit(
   occupancy.session, occupancy.placement, occupancy.reservation_context
 ) from public;
