@@ -89,7 +89,7 @@ impl Manager {
             let (mut agents, mut fits) = view.choose(&wish.kernels);
             if !fits {
                 // The view may be behind: others have released meanwhile.
-                view.refresh(&self.handles.agents().agent_occupancy().await?);
+                self.look(view).await?;
                 (agents, fits) = view.choose(&wish.kernels);
             }
             let admission = self.reserve(&wish.on(view, &agents)).await?;
@@ -105,6 +105,12 @@ impl Manager {
             }
             self.tally.move_on();
         }
+    }
+
+    /// Brings a view up to date.
+    pub(super) async fn look(&self, view: &mut View) -> Result<()> {
+        view.refresh(&self.handles.agents().agent_occupancy().await?);
+        Ok(())
     }
 
     /// Reserves; the caller decides whether the answer is final.
