@@ -13,14 +13,20 @@ declare
   checked constant boolean :=
     occupancy.check_reservation(session_id, access_key, session_type, project);
   placed constant occupancy.placement := occupancy.parse_kernels(kernels);
-  context occupancy.reservation_context;
-  claim occupancy.session;
+  key occupancy.key_context;
   repeated occupancy.admission;
 begin
-  select c.* into context
-  from occupancy.read_context(session_id, access_key, project, placed.agent_ids) as c;
-  claim := occupancy.new_claim(session_id, access_key, session_type, project, placed, context);
-  if context.session_status is not null then
+  select k.* into key from occupancy.read_key(session_id, access_key, session_type) as k;
+  if key.session_status is null then
+    if key.user_id is null then
+      perform occupancy.refuse_key(access_key);
+    end if;
+    if (select count(*) < cardinality(placed.agent_ids) or count(distinct a.resource_group) > 1
+        from occupancy.agent a where a.agent_id = any (placed.agent_ids))
+    then
+      perform occupancy.refuse_agents(placed.agent_ids);
+    end if;
+  else
     repeated := occupancy.repeated_reservation(
       session_id, access_key, session_type, project, placed, fresh => true);
   end if;
@@ -30,6 +36,13 @@ begin
     null, null, null, 'session', session_id)::occupancy.predicate;
   -- A session that lives is not admitted again, whatever its limits are by now.
   if repeated.outcome is null then
+    if exists (select from occupancy.kernel k where k.kernel_id = any (placed.kernel_ids))
+       and occupancy.violations(access_key, session_type, project, placed) is null
+    then
+      raise exception 'a kernel id belongs to another session'
+        using errcode = 'OC006', detail = session_id::text,
+              hint = 'give every kernel an id of its own';
+    end if;
     return query
       select f.code, bool_and(f.passed), case when not bool_and(f.passed) then f.code end,
              string_agg(occupancy.fact_message(f), '; ') filter (where not f.passed),

@@ -9,7 +9,8 @@ declare
 begin
   if older_than is null or older_than < interval '0' then
     raise exception 'older_than is missing or negative'
-      using errcode = 'OC005', detail = older_than::text, hint = 'pass an interval such as ''24 h''';
+      using errcode = 'OC005', detail = coalesce(older_than::text, 'NULL'),
+            hint = 'pass an interval such as ''24 h''';
   end if;
   horizon := occupancy.clock() - older_than;
   -- Whoever holds such a row is pruning it as well, or looking at it: it can wait for a later call.

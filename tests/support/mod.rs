@@ -8,7 +8,9 @@
 #![allow(dead_code, unused_imports)]
 
 mod database;
+pub(crate) mod fixture;
 mod janitor;
+pub(crate) mod platform;
 mod wait;
 
 use std::path::{Path, PathBuf};
