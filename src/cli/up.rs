@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::cli::database::migrate;
 use crate::cli::interruption::Interruption;
 use crate::cli::{Verdict, output};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::server::{DataDir, Embedded, Stopped};
 
 /// Starts or reuses an embedded PostgreSQL and migrates it.
