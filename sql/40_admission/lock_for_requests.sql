@@ -67,7 +67,7 @@ begin
   ));
   -- Unknown to the locks is unknown to the batch: locked later, it would be out of order.
   if cardinality(unknown_keys) > 0 or cardinality(unknown_agents) > 0 then
-    requests := occupancy.refuse_unknown(requests, claimed, unknown_keys, unknown_agents);
+    requests := occupancy.refuse_unknown(requests, unknown_keys, unknown_agents);
   end if;
 end;
 $$;
