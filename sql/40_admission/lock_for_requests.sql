@@ -1,5 +1,6 @@
 create or replace function occupancy.lock_for_requests(
   requests occupancy.request[],
+  out pruned_ids uuid[],
   out unknown_keys text[],
   out unknown_agents text[]
 )
@@ -24,9 +25,18 @@ begin
   delete from occupancy.session s where s.session_id = any (claimed);
   -- Those that are there stay until we commit. Were one pruned, somebody else could claim it and
   -- wait for a key of ours, while we come to wait for his claim.
-  perform from occupancy.session s
-  where s.session_id = any (array(select r.session_id from unnest(requests) as r))
-  order by s.session_id for share;
+  pruned_ids := array(select distinct r.session_id from unnest(requests) as r);
+  pruned_ids := array(
+    select unnest(pruned_ids)
+    except all
+    select unnest(claimed)
+    except all
+    select held.session_id
+    from (
+      select s.session_id from occupancy.session s
+      where s.session_id = any (pruned_ids)
+      order by s.session_id for share
+    ) as held);
 
   unknown_keys := array(select distinct r.access_key from unnest(requests) as r);
   unknown_agents := array(
@@ -65,5 +75,5 @@ $$;
 
 comment on function occupancy.lock_for_requests(occupancy.request[]) is
   'Internal. Takes all locks of a batch in the one order: ids, keys, agents, quotas. Returns the '
-  'keys and agents that are not there to be locked.';
+  'ids that were there and are pruned by now, and the keys and agents that are not there.';
 revoke all on function occupancy.lock_for_requests(occupancy.request[]) from public;

@@ -7,17 +7,19 @@ declare
   requests constant occupancy.request[] := occupancy.parse_requests(sessions);
   fresh constant boolean := occupancy.enter_ledger();
   request occupancy.request;
+  pruned_ids uuid[];
   unknown_keys text[];
   unknown_agents text[];
   answer occupancy.admission;
 begin
-  select l.unknown_keys, l.unknown_agents into unknown_keys, unknown_agents
+  select l.pruned_ids, l.unknown_keys, l.unknown_agents
+  into pruned_ids, unknown_keys, unknown_agents
   from occupancy.lock_for_requests(requests) as l;
   foreach request in array requests loop
     answer := request.refusal;
     if answer.outcome is null then
       begin
-        -- Unknown to the locks is unknown to the batch: locked later, it would be out of order.
+        -- What the locks missed is not there for this batch: later locks would be out of order.
         if (request.access_key = any (unknown_keys)
             or (request.placed).agent_ids && unknown_agents)
            and not exists (
@@ -28,9 +30,15 @@ begin
           end if;
           raise exception 'unknown agent' using errcode = 'OC003';
         end if;
-        answer := occupancy.reserve(
-          request.session_id, request.access_key, request.session_type, request.project,
-          request.placed, fresh);
+        if request.session_id = any (pruned_ids) then
+          answer := occupancy.repeated_reservation(
+            request.session_id, request.access_key, request.session_type, request.project,
+            request.placed, fresh);
+        else
+          answer := occupancy.reserve(
+            request.session_id, request.access_key, request.session_type, request.project,
+            request.placed, fresh);
+        end if;
       exception when sqlstate 'OC002' or sqlstate 'OC003' or sqlstate 'OC005' or sqlstate 'OC006'
       then
         answer := occupancy.refusal(request.session_id, request.access_key, sqlstate, sqlerrm);
