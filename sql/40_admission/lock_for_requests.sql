@@ -1,46 +1,41 @@
 create or replace function occupancy.lock_for_requests(
-  requests occupancy.request[],
-  out pruned_ids uuid[],
-  out unknown_keys text[],
-  out unknown_agents text[]
+  inout requests occupancy.request[],
+  out claimed uuid[]
 )
 language plpgsql volatile
 as $$
 declare
-  claimed uuid[];
+  unknown_keys text[] := array(
+    select distinct r.access_key from unnest(requests) as r where r.access_key is not null);
+  unknown_agents text[] :=
+    array(select distinct unnest((r.placed).agent_ids) from unnest(requests) as r);
 begin
-  -- The ids first, sorted. A claim that is withdrawn keeps others waiting until we commit, just
-  -- as one that stays, so that each element can then claim its own id as a single call does.
+  -- The ids first, sorted. A claim that is withdrawn later keeps others waiting until we commit,
+  -- just as one that stays.
   with claims as (
-    insert into occupancy.session (session_id, status, created_at, ended_at)
-    select ids.session_id, 'CANCELLED', occupancy.clock(), occupancy.clock()
-    from (select distinct r.session_id from unnest(requests) as r) as ids
-    where ids.session_id is not null
-      and not exists (select from occupancy.session s where s.session_id = ids.session_id)
-    order by ids.session_id
+    insert into occupancy.session (
+      session_id, status, access_key, session_type, user_id, project, resource_group, domain,
+      created_at)
+    select distinct on (r.session_id)
+           r.session_id, 'RUNNING', r.access_key, r.session_type, k.user_id, r.project,
+           a.resource_group, k.domain, occupancy.clock()
+    from unnest(requests) with ordinality as r (
+      session_id, access_key, session_type, project, placed, refusal, position)
+    join occupancy.keypair k on k.access_key = r.access_key
+    join occupancy.agent a on a.agent_id = (r.placed).agent_ids[1]
+    where not exists (select from occupancy.session s where s.session_id = r.session_id)
+    order by r.session_id, r.position
     on conflict do nothing
     returning session_id
   )
-  select array_agg(c.session_id) into claimed from claims c;
-  delete from occupancy.session s where s.session_id = any (claimed);
+  select coalesce(array_agg(c.session_id), '{}') into claimed from claims c;
   -- Those that are there stay until we commit. Were one pruned, somebody else could claim it and
   -- wait for a key of ours, while we come to wait for his claim.
-  pruned_ids := array(select distinct r.session_id from unnest(requests) as r);
-  pruned_ids := array(
-    select unnest(pruned_ids)
-    except all
-    select unnest(claimed)
-    except all
-    select held.session_id
-    from (
-      select s.session_id from occupancy.session s
-      where s.session_id = any (pruned_ids)
-      order by s.session_id for share
-    ) as held);
+  perform from occupancy.session s
+  where s.session_id = any (array(select r.session_id from unnest(requests) as r))
+    and s.session_id <> all (claimed)
+  order by s.session_id for share;
 
-  unknown_keys := array(select distinct r.access_key from unnest(requests) as r);
-  unknown_agents := array(
-    select distinct unnest((r.placed).agent_ids) from unnest(requests) as r);
   unknown_keys := array(
     select unnest(unknown_keys)
     except all
@@ -60,9 +55,9 @@ begin
       order by a.agent_id for no key update
     ) as held);
   perform from occupancy.lock_quotas(array(
-    select row(scopes.scope, scopes.scope_id)::occupancy.quota_name
+    select distinct row(scopes.scope, scopes.scope_id)::occupancy.quota_name
     from unnest(requests) as r
-    left join occupancy.keypair k on k.access_key = r.access_key
+    join occupancy.keypair k on k.access_key = r.access_key
     left join occupancy.agent a on a.agent_id = (r.placed).agent_ids[1]
     cross join lateral (values
       ('user', k.user_id), ('project', r.project),
@@ -70,10 +65,15 @@ begin
     ) as scopes (scope, scope_id)
     where r.session_type <> 'system' and scopes.scope_id is not null
   ));
+  -- Unknown to the locks is unknown to the batch: locked later, it would be out of order.
+  if cardinality(unknown_keys) > 0 or cardinality(unknown_agents) > 0 then
+    requests := occupancy.refuse_unknown(requests, claimed, unknown_keys, unknown_agents);
+  end if;
 end;
 $$;
 
 comment on function occupancy.lock_for_requests(occupancy.request[]) is
   'Internal. Takes all locks of a batch in the one order: ids, keys, agents, quotas. Returns the '
-  'ids that were there and are pruned by now, and the keys and agents that are not there.';
+  'ids that it claimed, each for its first request, and refuses requests of keys and agents that '
+  'are not there to be locked.';
 revoke all on function occupancy.lock_for_requests(occupancy.request[]) from public;

@@ -2,6 +2,11 @@ create or replace function occupancy.release_sessions(session_ids uuid[])
 returns setof occupancy.session_outcome
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
+-- Every row is found by an index, by plans that are made once; a table that was small then may be
+-- bloated by now, and the rows of a batch are too few for JIT.
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 declare
   fresh boolean;
