@@ -50,7 +50,8 @@ create table occupancy.quota (
                            check (default_for_unspecified in ('LIMITED', 'UNLIMITED')),
   used                     bigint not null default 0,
   occupied_slots           jsonb not null default '{}',
-  primary key (scope, scope_id)
+  -- In this order, since a session is looked up by the few ids that it could be charged to.
+  primary key (scope_id, scope)
 ) with (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_threshold = 200);
 comment on table occupancy.quota is
   'Limits beyond the keypair, with their present use. A row keeps its use even where it limits '
@@ -225,22 +226,26 @@ create type occupancy.request as (
 comment on type occupancy.request is
   'Internal. An element of a batch after its checks, or with a mistake its refusal alone.';
 
-create type occupancy.reservation_context as (
-  session_status  text,
-  user_id         text,
-  domain          text,
-  is_active       boolean,
-  compute_used    bigint,
-  system_used     bigint,
-  limits          occupancy.resource_policy,
-  agents_known    bigint,
-  first_group     text,
-  last_group      text,
-  quotas_exist    boolean
+create type occupancy.key_context as (
+  session_status           text,
+  user_id                  text,
+  domain                   text,
+  resource_policy          text,
+  is_active                boolean,
+  used                     bigint,
+  max                      bigint,
+  max_kernels_per_session  bigint,
+  occupied_slots           jsonb,
+  total_resource_slots     jsonb,
+  default_for_unspecified  text
 );
-comment on type occupancy.reservation_context is
-  'Internal. What one snapshot holds about a reservation: the id''s present status, its key with '
-  'the limits, how many of its agents exist and between which groups, whether any quota applies.';
+comment on type occupancy.key_context is
+  'Internal. The id and the key of a reservation before anything is locked: the id''s present '
+  'status; the key with its limits, used and max for the class of the session.';
+
+create type occupancy.quota_outlook as (present boolean, fit boolean);
+comment on type occupancy.quota_outlook is
+  'Internal. Whether quotas apply to a reservation, and whether it fits in all of them.';
 
 create type occupancy.session_outcome as (session_id uuid, outcome text);
 comment on type occupancy.session_outcome is 'What became of one session id.';

@@ -1,6 +1,7 @@
 //! The connections that a process shares, and the handles built on them.
 
 use std::fmt;
+use std::sync::Arc;
 
 use deadpool_postgres::{
     Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
@@ -12,6 +13,7 @@ use crate::call::{Params, Statement, sealed};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 use crate::retry::RetryPolicy;
+use crate::schema::Runner;
 use crate::tracker::ConcurrencyTracker;
 
 /// What a process builds once at its start: the pool, and on it the two objects that the rest
@@ -45,13 +47,15 @@ pub struct Handles {
 }
 
 impl Handles {
-    /// Builds the pool and proves with one connection that the database answers.
+    /// Builds the pool and proves with one connection that the database answers and that its
+    /// schema fits this library.
     ///
     /// A server that is just starting or failing over is waited for as the retry policy says; a
     /// host that nobody listens on is reported at once.
     ///
     /// # Errors
-    /// [`ErrorKind::Connection`] if no host can be reached, and what the server answers.
+    /// [`ErrorKind::Connection`] if no host can be reached, [`ErrorKind::Schema`] if the schema is
+    /// missing, too old, or past a breaking migration; and what the server answers.
     pub async fn connect(config: &Config) -> Result<Self> {
         let pooled = Pooled::new(config)?;
         pooled.prove().await?;
@@ -79,6 +83,7 @@ impl Handles {
 pub struct Pooled {
     pool: Pool,
     retry: RetryPolicy,
+    schema: Arc<Runner>,
 }
 
 impl Pooled {
@@ -96,7 +101,7 @@ impl Pooled {
             .map_err(|error| {
                 Error::new(ErrorKind::Config, "cannot build the pool").caused_by(error)
             })?;
-        Ok(Self { pool, retry: config.retry })
+        Ok(Self { pool, retry: config.retry, schema: Arc::new(Runner::embedded()?) })
     }
 
     /// Gets a connection, insisting only while a server answers that it will be there soon.
@@ -109,8 +114,17 @@ impl Pooled {
             .await
     }
 
+    /// A connection of the pool. A new one is given out only if its schema fits this library:
+    /// an upgrade may have happened since the process started.
     async fn connection(&self) -> Result<Object> {
-        self.pool.get().await.map_err(unavailable)
+        let connection = self.pool.get().await.map_err(unavailable)?;
+        if Object::metrics(&connection).recycle_count == 0
+            && let Err(error) = self.schema.check(&**connection).await
+        {
+            drop(Object::take(connection));
+            return Err(error);
+        }
+        Ok(connection)
     }
 
     async fn attempt(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>> {
@@ -136,7 +150,7 @@ impl fmt::Debug for Pooled {
         f.debug_struct("Pooled")
             .field("pool", &self.pool.status())
             .field("retry", &self.retry)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

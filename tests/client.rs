@@ -4,6 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use occupancy::schema::Runner;
 use occupancy::{
     AdmissionOutcome, AgentStatus, Amount, Config, DefaultForUnspecified, DropOutcome, ErrorKind,
     Handles, Heartbeat, Keypair, PutOutcome, Quota, RejectionCode, ReleaseOutcome, Reservation,
@@ -14,7 +15,7 @@ use tokio_postgres::Client;
 use tracing_subscriber::fmt::format::FmtSpan;
 use uuid::Uuid;
 
-use crate::support::TestDb;
+use crate::support::{TestDb, empty_database, wait_for};
 
 const APPLICATION: &str = "client under test";
 
@@ -66,13 +67,8 @@ async fn terminate_backends(admin: &Client) {
 
 /// Waits until a backend of the client fulfils the condition.
 async fn until_backend(admin: &Client, condition: &str) {
-    let seen = async {
-        while backends(admin, condition).await == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    let bounded = tokio::time::timeout(Duration::from_secs(20), seen).await;
-    bounded.unwrap_or_else(|_| panic!("no backend came to fulfil: {condition}"));
+    let what = format!("a backend of the client to fulfil {condition}");
+    wait_for(&what, async || backends(admin, condition).await > 0).await;
 }
 
 const WAITING: &str = "wait_event_type = 'Lock'";
@@ -94,11 +90,14 @@ async fn every_statement_prepares_against_the_live_schema() {
     }
 }
 
+// A pooler in transaction mode gives the next message of a client to another server connection,
+// where a named statement does not exist.
 #[tokio::test]
 async fn a_call_leaves_no_prepared_statement_behind() {
     let db = TestDb::new().await;
     let handles = handles(&db).await;
     let client = db.connect().await;
+    Runner::embedded().expect("well-formed").check(&client).await.expect("it fits");
     handles.tracker().within(&client).get_concurrency("AK").await.expect("answered");
     let left = client.simple_query("select from pg_prepared_statements").await.expect("answered");
     assert_eq!(left.iter().filter(|message| is_row(message)).count(), 0);
@@ -430,6 +429,33 @@ async fn a_host_on_which_nobody_listens_is_reported_at_once() {
     let error = connect.await.expect("without retries").expect_err("nobody listens");
     assert_eq!(error.kind(), ErrorKind::Connection);
     assert!(!format!("{error} {error:?}").contains("hunter2"));
+}
+
+#[tokio::test]
+async fn a_schema_that_does_not_fit_is_refused() {
+    let db = empty_database().await;
+    let error = Handles::connect(&config(&db)).await.expect_err("nothing is installed");
+    assert_eq!(error.kind(), ErrorKind::Schema);
+    assert!(error.hint_text().is_some());
+}
+
+const BREAKING: &str = "
+    insert into occupancy.schema_migration (version, name, applied_on, checksum, compatibility)
+    values (1000000, 'later', '2100-01-01T00:00:00Z', '1', 'breaking')";
+
+// The process runs on while a later release, which this one cannot work with, is installed.
+#[tokio::test]
+async fn a_new_connection_notices_a_breaking_migration() {
+    let db = TestDb::new().await;
+    let handles = handles(&db).await;
+    let admin = db.connect().await;
+    admin.batch_execute(BREAKING).await.expect("recorded");
+    handles.tracker().get_concurrency("AK").await.expect("what is connected goes on");
+    terminate_backends(&admin).await;
+    let error = handles.tracker().get_concurrency("AK").await.expect_err("refused");
+    assert_eq!(error.kind(), ErrorKind::Schema);
+    let error = handles.tracker().get_concurrency("AK").await.expect_err("refused again");
+    assert_eq!(error.kind(), ErrorKind::Schema);
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@ mod catalog;
 mod client;
 mod counting;
 mod ending;
+mod races;
 mod registry;
 mod repair;
 mod roles;

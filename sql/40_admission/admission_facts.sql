@@ -8,7 +8,8 @@ returns setof occupancy.fact
 language sql stable
 as $$
   with owner as (
-    select k.*, p as limits, p.total_resource_slots, p.default_for_unspecified,
+    select k.*, p.max_concurrent_sessions, p.max_concurrent_system_sessions,
+           p.max_kernels_per_session, p.total_resource_slots, p.default_for_unspecified,
            admission_facts.session_type = 'system' as system
     from occupancy.keypair k
     join occupancy.resource_policy p on p.name = k.resource_policy
@@ -51,9 +52,10 @@ as $$
     select f.*
     from owner o
     cross join lateral occupancy.key_facts(
-      o.access_key, session_type, cardinality((placed).kernel_ids),
-      row(null, null, null, o.is_active, o.compute_used, o.system_used, o.limits,
-          null, null, null, null)::occupancy.reservation_context) as f
+      o.access_key, session_type, cardinality((placed).kernel_ids), o.max_kernels_per_session,
+      o.is_active, case when o.system then o.system_used else o.compute_used end,
+      case when o.system then o.max_concurrent_system_sessions
+           else o.max_concurrent_sessions end) as f
     union all
     select q.position, q.scope || '_quota', q.scope, q.scope_id, null,
            q.used, 1, q.max_concurrent_sessions,

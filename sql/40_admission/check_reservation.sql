@@ -8,14 +8,19 @@ returns boolean
 language plpgsql immutable parallel safe
 as $$
 begin
-  if session_id is null then
-    raise exception 'session_id is missing'
-      using errcode = 'OC005', hint = 'pass a UUID that the caller chose, so that a call can be repeated';
+  -- One expression for what is right; the checks that know the words only for what is wrong.
+  if session_id is not null
+     and length(access_key) between 1 and 256
+     and session_type in ('interactive', 'batch', 'inference', 'system')
+     and (project is null or length(project) between 1 and 256)
+  then
+    return true;
   end if;
-  return occupancy.check_name(access_key, 'access_key')
+  return occupancy.check_id(session_id, 'session_id')
+    and occupancy.check_name(access_key, 'access_key')
     and occupancy.check_word(
       session_type, array['interactive', 'batch', 'inference', 'system'], 'session_type')
-    and (project is null or occupancy.check_name(project, 'project'));
+    and occupancy.check_name(project, 'project');
 end;
 $$;
 

@@ -13,13 +13,19 @@ declare
   checked constant boolean :=
     occupancy.check_reservation(session_id, access_key, session_type, project);
   placed constant occupancy.placement := occupancy.parse_kernels(kernels);
-  context occupancy.reservation_context;
+  key occupancy.key_context;
   repeated occupancy.admission;
 begin
-  select c.* into context
-  from occupancy.read_context(session_id, access_key, project, placed.agent_ids) as c;
-  if context.session_status is null then
-    perform occupancy.new_claim(session_id, access_key, session_type, project, placed, context);
+  select k.* into key from occupancy.read_key(session_id, access_key, session_type) as k;
+  if key.session_status is null then
+    if key.user_id is null then
+      perform occupancy.refuse_key(access_key);
+    end if;
+    if (select count(*) < cardinality(placed.agent_ids) or count(distinct a.resource_group) > 1
+        from occupancy.agent a where a.agent_id = any (placed.agent_ids))
+    then
+      perform occupancy.refuse_agents(placed.agent_ids);
+    end if;
   else
     repeated := occupancy.repeated_reservation(
       session_id, access_key, session_type, project, placed, fresh => true);

@@ -19,6 +19,11 @@ begin
   )
   select array_agg(c.session_id) into claimed from claims c;
   delete from occupancy.session s where s.session_id = any (claimed);
+  -- Those that are there stay until we commit. Were one pruned, somebody else could claim it and
+  -- wait for a key of ours, while we come to wait for his claim.
+  perform from occupancy.session s
+  where s.session_id = any (array(select r.session_id from unnest(requests) as r))
+  order by s.session_id for share;
 
   perform from occupancy.keypair k
   where k.access_key = any (array(select r.access_key from unnest(requests) as r))

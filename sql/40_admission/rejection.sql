@@ -1,25 +1,17 @@
 create or replace function occupancy.rejection(
-  claim occupancy.session,
-  context occupancy.reservation_context,
+  session_id uuid,
+  access_key text,
+  used bigint,
+  max bigint,
   violations jsonb
 )
 returns occupancy.admission
 language sql immutable parallel safe
 return row(
-  (claim).session_id, 'rejected', violations -> 0 ->> 'code', violations -> 0 ->> 'message',
-  (claim).access_key,
-  case when (claim).session_type = 'system'
-       then (context).system_used else (context).compute_used end,
-  case when (claim).session_type = 'system'
-       then ((context).limits).max_concurrent_system_sessions
-       else ((context).limits).max_concurrent_sessions end,
-  violations, null
+  session_id, 'rejected', violations -> 0 ->> 'code', violations -> 0 ->> 'message', access_key,
+  used, max, violations, null
 )::occupancy.admission;
 
-comment on function occupancy.rejection(
-  occupancy.session, occupancy.reservation_context, jsonb
-) is
+comment on function occupancy.rejection(uuid, text, bigint, bigint, jsonb) is
   'Internal. The answer to a reservation that is rejected.';
-revoke all on function occupancy.rejection(
-  occupancy.session, occupancy.reservation_context, jsonb
-) from public;
+revoke all on function occupancy.rejection(uuid, text, bigint, bigint, jsonb) from public;

@@ -11,7 +11,7 @@ language plpgsql volatile
 as $$
 declare
   stored occupancy.session;
-  context occupancy.reservation_context;
+  key occupancy.key_context;
 begin
   -- An old snapshot may show a session that ended since: locking it then fails with 40001.
   if not fresh then
@@ -20,18 +20,15 @@ begin
   end if;
   select s.* into stored from occupancy.session s
   where s.session_id = repeated_reservation.session_id;
-  select c.* into context
-  from occupancy.read_context(session_id, access_key, project, placed.agent_ids) as c;
+  select k.* into key from occupancy.read_key(session_id, access_key, session_type) as k;
   -- None any more: it was pruned, so it had ended.
-  if stored.session_id is null or stored.status <> 'RUNNING'
-  then
-    stored.session_id := session_id;
-    stored.access_key := access_key;
-    stored.session_type := session_type;
-    return occupancy.rejection(stored, context, jsonb_build_array(jsonb_build_object(
-      'code', 'session_ended', 'scope', 'session', 'scope_id', session_id, 'slot', null,
-      'used', null, 'requested', null, 'max', null,
-      'message', format('session %s has ended', session_id))));
+  if stored.session_id is null or stored.status <> 'RUNNING' then
+    return occupancy.rejection(
+      session_id, access_key, key.used, key.max,
+      jsonb_build_array(jsonb_build_object(
+        'code', 'session_ended', 'scope', 'session', 'scope_id', session_id, 'slot', null,
+        'used', null, 'requested', null, 'max', null,
+        'message', format('session %s has ended', session_id))));
   end if;
   if (stored.access_key, stored.session_type) is distinct from (access_key, session_type)
      or stored.project is distinct from project
@@ -43,9 +40,7 @@ begin
   end if;
   return row(
     session_id, 'already_admitted', null, null, access_key,
-    case when session_type = 'system' then context.system_used else context.compute_used end,
-    case when session_type = 'system' then (context.limits).max_concurrent_system_sessions
-         else (context.limits).max_concurrent_sessions end,
+    key.used, key.max,
     null, occupancy.stored_kernels(session_id)
   )::occupancy.admission;
 end;

@@ -1,13 +1,11 @@
-create or replace function occupancy.withdraw(claim occupancy.session)
-returns occupancy.admission
+create or replace function occupancy.withdraw(session_id uuid)
+returns void
 language plpgsql volatile
 as $$
 begin
-  delete from occupancy.session s where s.session_id = claim.session_id;
-  return null;
+  delete from occupancy.session s where s.session_id = withdraw.session_id;
 end;
 $$;
 
-comment on function occupancy.withdraw(occupancy.session) is
-  'Internal. Gives a claimed id back, for another attempt.';
-revoke all on function occupancy.withdraw(occupancy.session) from public;
+comment on function occupancy.withdraw(uuid) is 'Internal. Gives a claimed id back.';
+revoke all on function occupancy.withdraw(uuid) from public;

@@ -10,9 +10,7 @@ declare
 begin
   perform from occupancy.keypair p where p.access_key = clear_concurrency.access_key;
   if not found then
-    raise exception 'unknown access key'
-      using errcode = 'OC002', detail = access_key,
-            hint = 'register it with occupancy.put_keypair';
+    perform occupancy.refuse_key(access_key);
   end if;
   perform from occupancy.session s
   where s.access_key = clear_concurrency.access_key and s.ended_at is null

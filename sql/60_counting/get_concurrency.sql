@@ -11,9 +11,7 @@ begin
   from occupancy.concurrency c
   where c.access_key = get_concurrency.access_key;
   if not found then
-    raise exception 'unknown access key'
-      using errcode = 'OC002', detail = access_key,
-            hint = 'register it with occupancy.put_keypair';
+    perform occupancy.refuse_key(access_key);
   end if;
   return counted;
 end;

@@ -10,9 +10,7 @@ begin
   if not exists (
     select from occupancy.keypair p where p.access_key = recalc_concurrency.access_key
   ) then
-    raise exception 'unknown access key'
-      using errcode = 'OC002', detail = access_key,
-            hint = 'register it with occupancy.put_keypair';
+    perform occupancy.refuse_key(access_key);
   end if;
   -- A row that stands under the wrong key is in the way of the right one.
   return query

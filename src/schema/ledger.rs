@@ -78,7 +78,7 @@ impl Ledger {
     }
 
     async fn migrations(client: &impl GenericClient) -> Result<Vec<Applied>> {
-        let rows = client.query(MIGRATIONS, &[]).await?;
+        let rows = client.query_typed(MIGRATIONS, &[]).await?;
         rows.iter()
             .map(|row| {
                 Ok(Applied {
@@ -182,7 +182,7 @@ pub(super) fn refuse_missing(applied: &[Applied], files: &Sources) -> Result<()>
 }
 
 pub(super) async fn is_installed(client: &impl GenericClient) -> Result<bool> {
-    Ok(client.query_one(IS_INSTALLED, &[]).await?.try_get(0)?)
+    Ok(client.query_typed_one(IS_INSTALLED, &[]).await?.try_get(0)?)
 }
 
 pub(super) fn not_installed() -> Error {

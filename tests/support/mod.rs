@@ -10,6 +10,7 @@
 mod database;
 pub(crate) mod fixture;
 mod janitor;
+pub(crate) mod platform;
 mod wait;
 
 use std::path::{Path, PathBuf};
