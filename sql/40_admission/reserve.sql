@@ -27,6 +27,7 @@ declare
   fits boolean;
   violated jsonb;
 begin
+  <<attempts>>
   for attempt in 1 .. 100 loop
     -- Look ahead, without a lock. Id and counts in one statement: read apart, a duplicate at
     -- limit 1 could miss its own row and then find the key full.
@@ -48,6 +49,8 @@ begin
       from occupancy.agent a where a.agent_id = agent_ids[i];
       if not found or resource_group <> agent.resource_group then
         perform occupancy.refuse_agents(agent_ids);
+        -- Nothing to refuse: somebody has put them right since.
+        continue attempts;
       end if;
       resource_group := agent.resource_group;
       fits := fits and agent.available and occupancy.slots_fit(
