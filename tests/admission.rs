@@ -470,6 +470,23 @@ async fn an_ended_id_is_answered_even_when_its_key_and_agent_are_gone() {
     f.unchanged(async { assert_eq!(f.reserve_refused(&one(2)).await, "OC002") }).await;
 }
 
+#[tokio::test]
+async fn agents_that_are_right_by_now_are_not_refused() {
+    let f = Fixture::new().await;
+    let refuse = async |agents: &str| {
+        let sql = format!("select occupancy.refuse_agents(array[{agents}])");
+        f.client
+            .query(&sql, &[])
+            .await
+            .err()
+            .and_then(|error| Some(error.code()?.code().to_owned()))
+    };
+    assert_eq!(refuse("'i-01', 'i-99'").await.as_deref(), Some("OC003"));
+    assert_eq!(refuse("'i-01', 'j-01'").await.as_deref(), Some("OC005"));
+    // As if one of them had been put after the reservation looked for it.
+    assert_eq!(refuse("'i-01', 'i-02'").await, None);
+}
+
 /// Requests with a mistake in them, and its code.
 fn mistaken_requests() -> Vec<(Value, &'static str)> {
     let kernel =

@@ -5,6 +5,7 @@ create or replace function occupancy.lock_for_requests(
 language plpgsql volatile
 as $$
 declare
+  pruned_ids uuid[];
   unknown_keys text[] := array(
     select distinct r.access_key from unnest(requests) as r where r.access_key is not null);
   unknown_agents text[] :=
@@ -31,10 +32,21 @@ begin
   select coalesce(array_agg(c.session_id), '{}') into claimed from claims c;
   -- Those that are there stay until we commit. Were one pruned, somebody else could claim it and
   -- wait for a key of ours, while we come to wait for his claim.
-  perform from occupancy.session s
-  where s.session_id = any (array(select r.session_id from unnest(requests) as r))
-    and s.session_id <> all (claimed)
-  order by s.session_id for share;
+  pruned_ids := array(
+    select r.session_id
+    from unnest(requests) as r
+    join occupancy.keypair k on k.access_key = r.access_key
+    join occupancy.agent a on a.agent_id = (r.placed).agent_ids[1]
+    where r.session_id <> all (claimed));
+  pruned_ids := array(
+    select unnest(pruned_ids)
+    except
+    select held.session_id
+    from (
+      select s.session_id from occupancy.session s
+      where s.session_id = any (pruned_ids)
+      order by s.session_id for share
+    ) as held);
 
   unknown_keys := array(
     select unnest(unknown_keys)
@@ -65,15 +77,17 @@ begin
     ) as scopes (scope, scope_id)
     where r.session_type <> 'system' and scopes.scope_id is not null
   ));
-  -- Unknown to the locks is unknown to the batch: locked later, it would be out of order.
-  if cardinality(unknown_keys) > 0 or cardinality(unknown_agents) > 0 then
-    requests := occupancy.refuse_unknown(requests, unknown_keys, unknown_agents);
+  -- What the locks missed is not there for this batch: locked later, it would be out of order.
+  if cardinality(pruned_ids) > 0 or cardinality(unknown_keys) > 0
+     or cardinality(unknown_agents) > 0
+  then
+    requests := occupancy.refuse_missing(requests, pruned_ids, unknown_keys, unknown_agents);
   end if;
 end;
 $$;
 
 comment on function occupancy.lock_for_requests(occupancy.request[]) is
   'Internal. Takes all locks of a batch in the one order: ids, keys, agents, quotas. Returns the '
-  'ids that it claimed, each for its first request, and refuses requests of keys and agents that '
-  'are not there to be locked.';
+  'ids that it claimed, each for its first request, and refuses requests of what is not there to '
+  'be locked.';
 revoke all on function occupancy.lock_for_requests(occupancy.request[]) from public;
