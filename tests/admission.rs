@@ -470,6 +470,19 @@ async fn an_ended_id_is_answered_even_when_its_key_and_agent_are_gone() {
     f.unchanged(async { assert_eq!(f.reserve_refused(&one(2)).await, "OC002") }).await;
 }
 
+#[tokio::test]
+async fn an_agent_that_is_registered_during_the_call_is_unknown_to_it_by_our_code() {
+    let f = Fixture::new().await;
+    // As if i-01 had been put after the context was read.
+    let claim = "select occupancy.new_claim(
+        $1, 'AK', 'interactive', null,
+        row(array[gen_random_uuid()], array[true], array['i-01'], array['{}'::jsonb],
+            array['i-01'], array['{}'::jsonb], '{}')::occupancy.placement,
+        row(null, 'u1', null, true, 0, 0, null, 0, null, null, false)
+          ::occupancy.reservation_context)";
+    assert_eq!(f.refused(claim, &[&id(1)]).await, "OC003");
+}
+
 /// Requests with a mistake in them, and its code.
 fn mistaken_requests() -> Vec<(Value, &'static str)> {
     let kernel =

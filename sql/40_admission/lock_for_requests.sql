@@ -1,9 +1,14 @@
-create or replace function occupancy.lock_for_requests(requests occupancy.request[])
-returns uuid[]
+create or replace function occupancy.lock_for_requests(
+  inout requests occupancy.request[],
+  out claimed uuid[]
+)
 language plpgsql volatile
 as $$
 declare
-  claimed uuid[];
+  unknown_keys text[] := array(
+    select distinct r.access_key from unnest(requests) as r where r.access_key is not null);
+  unknown_agents text[] :=
+    array(select distinct unnest((r.placed).agent_ids) from unnest(requests) as r);
 begin
   -- The ids first, sorted. A claim that is withdrawn later keeps others waiting until we commit,
   -- just as one that stays.
@@ -31,12 +36,24 @@ begin
     and s.session_id <> all (claimed)
   order by s.session_id for share;
 
-  perform from occupancy.keypair k
-  where k.access_key = any (array(select r.access_key from unnest(requests) as r))
-  order by k.access_key for no key update;
-  perform from occupancy.agent a
-  where a.agent_id = any (array(select unnest((r.placed).agent_ids) from unnest(requests) as r))
-  order by a.agent_id for no key update;
+  unknown_keys := array(
+    select unnest(unknown_keys)
+    except all
+    select held.access_key
+    from (
+      select k.access_key from occupancy.keypair k
+      where k.access_key = any (unknown_keys)
+      order by k.access_key for no key update
+    ) as held);
+  unknown_agents := array(
+    select unnest(unknown_agents)
+    except all
+    select held.agent_id
+    from (
+      select a.agent_id from occupancy.agent a
+      where a.agent_id = any (unknown_agents)
+      order by a.agent_id for no key update
+    ) as held);
   perform from occupancy.lock_quotas(array(
     select distinct row(scopes.scope, scopes.scope_id)::occupancy.quota_name
     from unnest(requests) as r
@@ -48,11 +65,15 @@ begin
     ) as scopes (scope, scope_id)
     where r.session_type <> 'system' and scopes.scope_id is not null
   ));
-  return claimed;
+  -- Unknown to the locks is unknown to the batch: locked later, it would be out of order.
+  if cardinality(unknown_keys) > 0 or cardinality(unknown_agents) > 0 then
+    requests := occupancy.refuse_unknown(requests, claimed, unknown_keys, unknown_agents);
+  end if;
 end;
 $$;
 
 comment on function occupancy.lock_for_requests(occupancy.request[]) is
   'Internal. Takes all locks of a batch in the one order: ids, keys, agents, quotas. Returns the '
-  'ids that it claimed, each for its first request.';
+  'ids that it claimed, each for its first request, and refuses requests of keys and agents that '
+  'are not there to be locked.';
 revoke all on function occupancy.lock_for_requests(occupancy.request[]) from public;

@@ -2,16 +2,24 @@ create or replace function occupancy.reserve_sessions(sessions jsonb)
 returns setof occupancy.admission
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
+-- Every row is found by an index, by plans that are made once; a table that was small then may be
+-- bloated by now, and the rows of a batch are too few for JIT.
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 declare
-  requests constant occupancy.request[] := occupancy.parse_requests(sessions);
+  requests occupancy.request[] := occupancy.parse_requests(sessions);
   fresh constant boolean := occupancy.enter_ledger();
-  claimed constant uuid[] := occupancy.lock_for_requests(requests);
-  used_before constant occupancy.concurrency_count[] := occupancy.counts_of(requests);
+  claimed uuid[];
+  used_before occupancy.concurrency_count[];
   together bigint[] := '{}';
   answers occupancy.admission[];
   request occupancy.request;
 begin
+  select l.requests, l.claimed into requests, claimed
+  from occupancy.lock_for_requests(requests) as l;
+  used_before := occupancy.counts_of(requests);
   -- Whoever touches only counters that have room for all of the batch is admitted wherever it
   -- stands in it. The others are decided one by one, in input order.
   if fresh then
