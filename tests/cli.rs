@@ -105,9 +105,9 @@ async fn a_session_lives_and_ends_by_commands() {
     let released = fine(&db, &format!("release-kernel {KERNEL} --json")).await.json();
     assert_eq!(released["outcome"], "released");
     assert_eq!(released["session_ended"], true);
-    let releases = fine(&db, &format!("release {SESSION} {NOBODY} --json")).await.json();
-    assert_eq!(releases[0], json!({ "session_id": SESSION, "outcome": "already_released" }));
-    assert_eq!(releases[1], json!({ "session_id": NOBODY, "outcome": "unknown" }));
+    let both = fine(&db, &format!("release {SESSION} {NOBODY} --json")).await.json();
+    assert_eq!(both[0], json!({ "session_id": SESSION, "outcome": "already_released" }));
+    assert_eq!(both[1], json!({ "session_id": NOBODY, "outcome": "unknown" }));
     assert_eq!(fine(&db, "prune --older-than 0s --json").await.json(), json!({ "pruned": 2 }));
     assert_eq!(fine(&db, "audit --json").await.json(), json!([]));
 }

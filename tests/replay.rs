@@ -101,7 +101,7 @@ async fn a_small_trace_goes_as_it_must() {
     assert_eq!(summary["keys"][0]["peak"], 2);
     assert_eq!(summary["end"], json!({ "released": 1, "agents": 2, "empty_agents": 2 }));
 
-    let options = ["--managers", "4", "--keys", "7", "--limit", "9", "--arrivals-only"];
+    let options = ["--managers", "1", "--keys", "7", "--limit", "9", "--arrivals-only"];
     let output = replay(&db, &files.nodes, &files.pods, &options).await;
     let summary = &report(&output)["summary"];
     is_sound(summary);
