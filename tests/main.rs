@@ -2,6 +2,7 @@
 
 mod admission;
 mod catalog;
+mod cli;
 mod client;
 mod counting;
 mod ending;
@@ -9,6 +10,7 @@ mod isolation;
 mod races;
 mod registry;
 mod repair;
+mod replay;
 mod roles;
 mod schema;
 mod server;

@@ -1,5 +1,6 @@
 //! A workload's summary, for people.
 
+use std::cmp::Reverse;
 use std::iter;
 
 use crate::cli::output;
@@ -47,7 +48,7 @@ fn rejections(summary: &Summary) -> Option<String> {
 fn keys(summary: &Summary) -> Option<String> {
     const SHOWN: usize = 10;
     let mut keys: Vec<_> = summary.keys.iter().collect();
-    keys.sort_by_key(|key| (key.max.map_or(i64::MAX, |max| max - key.peak), &key.access_key));
+    keys.sort_by_key(|key| (key.max.map_or(i64::MAX, |max| max - key.peak), Reverse(key.rejected)));
     let rows = keys.iter().take(SHOWN).map(|key| {
         [
             key.access_key.clone(),
@@ -91,8 +92,13 @@ fn slots(summary: &Summary) -> String {
     output::table(["slot", "peak", "available", "share"], rows)
 }
 
+/// Rounded where an exact number of bytes would be unreadable; `--json` has that.
 fn amounts(peak: &SlotPeak) -> [String; 2] {
-    [output::short(&peak.peak), output::short(&peak.available)]
+    const GIBI: f64 = 1_073_741_824.0;
+    [&peak.peak, &peak.available].map(|amount| match amount.parse::<f64>() {
+        Ok(bytes) if peak.slot == "mem" => format!("{:.1} GiB", bytes / GIBI),
+        _ => amount.clone(),
+    })
 }
 
 fn latencies(summary: &Summary) -> String {

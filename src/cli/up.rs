@@ -12,6 +12,7 @@ use crate::server::{DataDir, Embedded, Stopped};
 
 /// Starts or reuses an embedded PostgreSQL and migrates it.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Example: occupancy up --detach")]
 pub(super) struct Up {
     #[command(flatten)]
     place: Place,
@@ -25,6 +26,7 @@ pub(super) struct Up {
 
 /// Stops the embedded PostgreSQL.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Example: occupancy down")]
 pub(super) struct Down {
     #[command(flatten)]
     place: Place,

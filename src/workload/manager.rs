@@ -98,6 +98,9 @@ impl Manager {
                 return Ok(Some(wish.admitted(view, &agents, admission)));
             }
             view.learn(&admission.violations);
+            if tries == TRIES / 2 {
+                self.look(view).await?;
+            }
             let elsewhere = admission.code == Some(RejectionCode::AgentCapacity);
             if !elsewhere || !fits || tries == 0 {
                 self.tally.settle(&admission);
