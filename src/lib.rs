@@ -49,3 +49,8 @@ pub use tracker::ConcurrencyTracker;
 pub use call::Statement;
 #[doc(hidden)]
 pub use statements::ALL as STATEMENTS;
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

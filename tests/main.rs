@@ -1,11 +1,17 @@
 //! The test suite, one binary so that it links once.
 
 mod admission;
+mod catalog;
+mod cli;
 mod client;
 mod counting;
 mod ending;
+mod isolation;
 mod races;
 mod registry;
+mod repair;
+mod replay;
+mod roles;
 mod schema;
 mod server;
 mod slots;

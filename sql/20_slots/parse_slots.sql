@@ -11,7 +11,7 @@ declare
   name text;
   given jsonb;
   amount numeric;
-  parsed jsonb := '{}';
+  parsed jsonb := jsonb '{}';
 begin
   if slots is null or jsonb_typeof(slots) <> 'object' then
     raise exception '% is not an object of resource slots', subject

@@ -66,7 +66,8 @@ comment on function occupancy.check_session(uuid, text, jsonb, text, text) is
   'What reserve_session would answer now, without changing anything: a row per predicate and '
   'subject, all of them evaluated, named by the code of the rejection. used, requested, max: a '
   'number of sessions or kernels; for quotas and agents an object of slots, in quotas with the '
-  'number of sessions under "sessions"; max null = unlimited. Same errors as reserve_session.';
+  'number of sessions under "sessions"; max null = unlimited. Same errors as reserve_session: '
+  'OC001, OC002, OC003, OC005, OC006.';
 revoke all on function occupancy.check_session(uuid, text, jsonb, text, text) from public;
 grant execute on function occupancy.check_session(uuid, text, jsonb, text, text)
   to occupancy_viewer;

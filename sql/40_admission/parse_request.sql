@@ -26,5 +26,6 @@ end;
 $$;
 
 comment on function occupancy.parse_request(jsonb) is
-  'Internal. One element of a batch after the checks of reserve_session''s arguments.';
+  'Internal. One element of a batch after the checks of reserve_session''s arguments. OC001, '
+  'OC005.';
 revoke all on function occupancy.parse_request(jsonb) from public;

@@ -3,7 +3,7 @@ returns occupancy.request[]
 language plpgsql volatile
 as $$
 declare
-  requests occupancy.request[] := '{}';
+  requests occupancy.request[] := array[]::occupancy.request[];
   element jsonb;
   written text;
   message text;

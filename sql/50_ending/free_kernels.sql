@@ -11,8 +11,8 @@ declare
   slot_freed constant integer := (active and ends)::integer;
   live record;
   key_occupied jsonb;
-  freed jsonb := '{}';
-  agent_ids text[] := '{}';
+  freed jsonb := jsonb '{}';
+  agent_ids text[] := array[]::text[];
   agents_occupied jsonb[];
   n integer := 0;
   moment timestamptz;

@@ -1,5 +1,6 @@
 //! `occupancy demo`: the main job, end to end.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
@@ -62,16 +63,14 @@ impl Server {
         }
     }
 
-    /// Stops it, or leaves it to the user, who is told how to go on.
-    async fn finish(self) -> Result<Option<String>> {
+    /// Stops it, or leaves it to the user and tells where it is.
+    async fn finish(self) -> Result<Option<PathBuf>> {
         match self {
             Self::Ephemeral(server) => server.stop().await.map(|()| None),
             Self::Keepable(server, data_dir, directory) => {
                 data_dir.detach(None).await?.release().await?;
-                let text = look_around(&server.running().url, directory.path().display());
                 server.release().await?;
-                let _ = directory.keep();
-                Ok(Some(text))
+                Ok(Some(directory.keep()))
             }
         }
     }
@@ -87,7 +86,7 @@ fn look_around(url: &str, directory: impl std::fmt::Display) -> String {
              \\df+ occupancy.*\n  \
            DATABASE_URL='{url}' occupancy status\n\
          To stop and to remove it:\n  \
-           occupancy down --data-dir {directory} && rm -r {directory}"
+           occupancy down --data-dir {directory} && rm -r {directory}\n"
     )
 }
 
@@ -106,14 +105,16 @@ impl Demo {
             leave_sessions: self.keep,
         };
         let summary = run(&url.parse()?, options, &progress).await?;
-        let left = server.finish().await?;
+        let data_dir = server.finish().await?;
         if json {
             let url = self.keep.then_some(url);
-            output::json(&json!({ "summary": summary, "database_url": url }))?;
+            output::json(
+                &json!({ "summary": summary, "database_url": url, "data_dir": data_dir }),
+            )?;
         } else {
             output::line(format_args!("\n{}\n", summary::describe(&summary)))?;
-            if let Some(left) = left {
-                output::line(format_args!("{left}\n"))?;
+            if let Some(data_dir) = data_dir {
+                output::line(look_around(&url, data_dir.display()))?;
             }
             output::line(summary::verdict(&summary))?;
         }

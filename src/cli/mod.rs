@@ -13,6 +13,7 @@ mod registry;
 mod repair;
 mod replay;
 mod schema;
+mod scratch;
 mod session;
 mod status;
 mod summary;
@@ -31,15 +32,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::pool::Handles;
 
 /// Exact concurrency limits and agent occupancy for session platforms, in PostgreSQL alone.
-///
-/// The server is the one of --database-url, of DATABASE_URL or of the PG* variables. With none of
-/// them it is an embedded PostgreSQL, started for as long as a command needs it or kept running by
-/// `occupancy up`.
-///
-/// Exit codes: 0 fine, 1 error, 2 usage, 3 unsound (audit, schema verify), 4 rejected.
 #[derive(Debug, Parser)]
 #[command(name = "occupancy", version, max_term_width = 100, propagate_version = true)]
-#[command(after_help = "Try it: occupancy demo")]
+#[command(after_help = "Try it: occupancy demo", after_long_help = LONG_HELP)]
 struct Cli {
     #[command(flatten)]
     global: Global,
@@ -50,16 +45,25 @@ struct Cli {
 /// Options of every command.
 #[derive(Clone, Debug, Args)]
 struct Global {
-    /// Work on this server: postgresql://user@host/database or "host=… dbname=…".
+    /// Work on this server instead of the one that the environment names.
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     database_url: Option<String>,
     /// Print JSON, on standard error also for an error.
     #[arg(long, global = true, help_heading = "Global options")]
     json: bool,
-    /// Tell on standard error what is done; RUST_LOG says it more precisely.
+    /// Tell on standard error what is done.
     #[arg(short, long, global = true, help_heading = "Global options")]
     verbose: bool,
 }
+
+const LONG_HELP: &str = "\
+The server is the one of --database-url (postgresql://user@host/database or \"host=… dbname=…\"), \
+of DATABASE_URL or of the PG* variables. With none of them it is an embedded PostgreSQL, started \
+for as long as a command needs it or kept running by `occupancy up`.
+
+Exit codes: 0 fine, 1 error, 2 usage, 3 unsound (audit, schema verify), 4 rejected.
+
+Try it: occupancy demo";
 
 #[derive(Debug, Subcommand)]
 enum Command {

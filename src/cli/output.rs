@@ -76,11 +76,9 @@ pub(super) fn error(error: &Error, as_json: bool) {
     } else {
         let mut text = format!("error: {error}");
         let parts = [("detail", detail.as_deref()), ("hint", error.hint_text()), ("code", code)];
-        for (name, part) in parts {
-            if let Some(part) = part {
-                text.push_str(&format!("\n{name}: {part}"));
-            }
-        }
+        let parts =
+            parts.into_iter().filter_map(|(name, part)| Some(format!("\n{name}: {}", part?)));
+        text.extend(parts);
         text
     };
     // If this cannot be written, there is nobody left to tell.
@@ -116,7 +114,7 @@ pub(super) fn short(amount: &str) -> String {
     let mut hundredths = number / MEBI * 100;
     let mut suffix = "m";
     for larger in ["g", "t", "p"] {
-        if hundredths < 100 * 1024 || hundredths % 1024 != 0 {
+        if hundredths < 100 * 1024 || !hundredths.is_multiple_of(1024) {
             break;
         }
         hundredths /= 1024;

@@ -250,11 +250,8 @@ impl Show {
             ("ended", session.ended_at.map(output::time)),
         ];
         let mut text = format!("session {}: {}", session.session_id, session.status);
-        for (name, fact) in facts {
-            if let Some(fact) = fact {
-                text.push_str(&format!("\n  {name}: {fact}"));
-            }
-        }
+        let facts = facts.into_iter().filter_map(|(name, fact)| Some((name, fact?)));
+        text.extend(facts.map(|(name, fact)| format!("\n  {name}: {fact}")));
         text.push_str(&kernels(&session.kernels));
         output::either(json, &session, text)?;
         Ok(Verdict::Fine)

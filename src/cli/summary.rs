@@ -1,39 +1,42 @@
 //! A workload's summary, for people.
 
+use std::cmp::Reverse;
+use std::iter;
+
 use crate::cli::output;
 use crate::workload::summary::{SlotPeak, Summary};
 
 /// The whole summary but for the verdict.
 pub(super) fn describe(summary: &Summary) -> String {
-    let parts =
-        [totals(summary), rejections(summary), keys(summary), quotas(summary), slots(summary)];
-    let parts: Vec<_> = parts.into_iter().chain([latencies(summary)]).flatten().collect();
+    let tables = [rejections(summary), keys(summary), quotas(summary)].into_iter().flatten();
+    let parts = iter::once(totals(summary)).chain(tables);
+    let parts: Vec<_> = parts.chain([slots(summary), latencies(summary)]).collect();
     parts.join("\n\n")
 }
 
-fn totals(summary: &Summary) -> Option<String> {
+fn totals(summary: &Summary) -> String {
     let rejected: u64 = summary.rejected.values().sum();
-    let mut text = format!(
-        "{} managers made {} calls in {:.1} s: {:.0} calls per second\n\
-         {} sessions admitted, {rejected} rejected, at most {} at once",
-        summary.managers,
-        summary.calls,
-        summary.seconds,
-        summary.calls_per_second,
-        summary.admitted,
-        summary.peak_sessions,
-    );
+    let mut lines = vec![
+        format!(
+            "{} managers made {} calls in {:.1} s: {:.0} calls per second",
+            summary.managers, summary.calls, summary.seconds, summary.calls_per_second
+        ),
+        format!(
+            "{} sessions admitted, {rejected} rejected, at most {} at once",
+            summary.admitted, summary.peak_sessions
+        ),
+    ];
     if summary.duplicates > 0 {
-        text += &format!(
-            "\n{} reservations sent twice at once: {} answered already_admitted, none admitted twice",
+        lines.push(format!(
+            "{} reservations sent twice at once: {} answered already_admitted, none admitted twice",
             summary.duplicates, summary.already_admitted
-        );
+        ));
     }
     if summary.moved_on > 0 {
-        text +=
-            &format!("\n{} times an agent was full and another one was tried", summary.moved_on);
+        let moved_on = summary.moved_on;
+        lines.push(format!("{moved_on} times an agent was full and another one was tried"));
     }
-    Some(text)
+    lines.join("\n")
 }
 
 fn rejections(summary: &Summary) -> Option<String> {
@@ -45,7 +48,7 @@ fn rejections(summary: &Summary) -> Option<String> {
 fn keys(summary: &Summary) -> Option<String> {
     const SHOWN: usize = 10;
     let mut keys: Vec<_> = summary.keys.iter().collect();
-    keys.sort_by_key(|key| (key.max.map_or(i64::MAX, |max| max - key.peak), &key.access_key));
+    keys.sort_by_key(|key| (key.max.map_or(i64::MAX, |max| max - key.peak), Reverse(key.rejected)));
     let rows = keys.iter().take(SHOWN).map(|key| {
         [
             key.access_key.clone(),
@@ -54,11 +57,12 @@ fn keys(summary: &Summary) -> Option<String> {
             key.rejected.to_string(),
         ]
     });
-    let mut text = output::table(["key", "peak", "limit", "rejected by it"], rows);
-    if keys.len() > SHOWN {
-        text += &format!("\n… and {} more keys", keys.len() - SHOWN);
-    }
-    (!keys.is_empty()).then_some(text)
+    let more = match keys.len().saturating_sub(SHOWN) {
+        0 => String::new(),
+        more => format!("\n… and {more} more keys"),
+    };
+    let table = output::table(["key", "peak", "limit", "rejected by it"], rows);
+    (!keys.is_empty()).then_some(table + &more)
 }
 
 fn quotas(summary: &Summary) -> Option<String> {
@@ -80,19 +84,24 @@ fn quotas(summary: &Summary) -> Option<String> {
     (!summary.quotas.is_empty()).then_some(table)
 }
 
-fn slots(summary: &Summary) -> Option<String> {
+fn slots(summary: &Summary) -> String {
     let rows = summary.slots.iter().map(|peak| {
         let [used, of] = amounts(peak);
         [peak.slot.clone(), used, of, format!("{:.1} %", peak.percent)]
     });
-    Some(output::table(["slot", "peak", "available", "share"], rows))
+    output::table(["slot", "peak", "available", "share"], rows)
 }
 
+/// Rounded where an exact number of bytes would be unreadable; `--json` has that.
 fn amounts(peak: &SlotPeak) -> [String; 2] {
-    [output::short(&peak.peak), output::short(&peak.available)]
+    const GIBI: f64 = 1_073_741_824.0;
+    [&peak.peak, &peak.available].map(|amount| match amount.parse::<f64>() {
+        Ok(bytes) if peak.slot == "mem" => format!("{:.1} GiB", bytes / GIBI),
+        _ => amount.clone(),
+    })
 }
 
-fn latencies(summary: &Summary) -> Option<String> {
+fn latencies(summary: &Summary) -> String {
     let millis = |micros: u64| format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10);
     let rows = summary.latencies.iter().map(|latency| {
         [
@@ -102,7 +111,7 @@ fn latencies(summary: &Summary) -> Option<String> {
             millis(latency.p99_us),
         ]
     });
-    Some(output::table(["call", "count", "p50", "p99"], rows))
+    output::table(["call", "count", "p50", "p99"], rows)
 }
 
 /// What was held against limits meanwhile, and the verdict in the last line.
@@ -115,6 +124,12 @@ pub(super) fn verdict(summary: &Summary) -> String {
             broken => format!("{broken} numbers are wrong"),
         }
     )];
+    if let Some(end) = &summary.end {
+        lines.push(format!(
+            "released the {} sessions that still ran: {} of {} agents have nothing occupied",
+            end.released, end.empty_agents, end.agents
+        ));
+    }
     lines.extend(summary.broken.iter().take(20).map(|broken| format!("  {broken}")));
     let sound = if summary.broken.is_empty() { "sound" } else { "UNSOUND" };
     lines.push(format!("audit: {sound}"));

@@ -7,11 +7,12 @@ use serde_json::json;
 use crate::cli::database::migrate;
 use crate::cli::interruption::Interruption;
 use crate::cli::{Verdict, output};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
 use crate::server::{DataDir, Embedded, Stopped};
 
 /// Starts or reuses an embedded PostgreSQL and migrates it.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Example: occupancy up --detach")]
 pub(super) struct Up {
     #[command(flatten)]
     place: Place,
@@ -25,6 +26,7 @@ pub(super) struct Up {
 
 /// Stops the embedded PostgreSQL.
 #[derive(Clone, Debug, clap::Args)]
+#[command(after_help = "Example: occupancy down")]
 pub(super) struct Down {
     #[command(flatten)]
     place: Place,
@@ -69,7 +71,9 @@ impl Up {
         };
         let mut server = tokio::select! {
             server = work => server?,
-            _ = interruption.wait() => return Ok(Verdict::Fine),
+            _ = interruption.wait() => {
+                return Err(Error::new(ErrorKind::Server, "interrupted before the server was up"));
+            }
         };
         report(&server, &data_dir, self.detach, json)?;
         if self.detach || server.is_reused() {

@@ -78,11 +78,12 @@ pub(crate) async fn run(config: &Config, options: Options, progress: &Progress) 
     progress.finish();
 
     crew.watch.audit().await?;
-    if !options.leave_sessions {
-        let left: Vec<_> = left.into_iter().flatten().map(|live| live.session_id).collect();
-        end::release_all(&mut crew, &left, progress).await?;
+    if options.leave_sessions {
+        return Ok(Summary::of(&crew, worked, None));
     }
-    Ok(Summary::new(options.managers, worked, &crew.tally, &crew.watch))
+    let left: Vec<_> = left.into_iter().flatten().map(|live| live.session_id).collect();
+    let end = end::release_all(&mut crew, &left).await?;
+    Ok(Summary::of(&crew, worked, Some(end)))
 }
 
 /// Policies, keys, quotas and agents.

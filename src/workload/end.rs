@@ -4,24 +4,26 @@ use uuid::Uuid;
 
 use crate::error::Result;
 use crate::workload::Crew;
-use crate::workload::progress::Progress;
+use crate::workload::summary::End;
 
 /// Sessions that are released in one transaction.
 const BATCH: usize = 200;
 
 /// Releases what still runs, and proves that nothing is occupied or counted any more.
-pub(super) async fn release_all(
-    crew: &mut Crew,
-    sessions: &[Uuid],
-    progress: &Progress,
-) -> Result<()> {
-    progress.say(&format!("releasing the {} sessions that still run", sessions.len()));
+pub(super) async fn release_all(crew: &mut Crew, sessions: &[Uuid]) -> Result<End> {
+    let handles = crew.managers[0].handles();
     for batch in sessions.chunks(BATCH) {
-        crew.managers[0].handles().tracker().release_sessions(batch).await?;
+        handles.tracker().release_sessions(batch).await?;
     }
-    for agent in crew.watch.occupied_agents().await? {
-        let left = format!("agent {} still has {} occupied", agent.agent_id, agent.occupied_slots);
-        crew.watch.broken.push(left);
-    }
-    crew.watch.audit().await
+    let agents = handles.agents().agent_occupancy().await?;
+    let left: Vec<_> = agents.iter().filter(|agent| !agent.occupied_slots.is_empty()).collect();
+    crew.watch.broken.extend(left.iter().map(|agent| {
+        format!("agent {} still has {} occupied", agent.agent_id, agent.occupied_slots)
+    }));
+    crew.watch.audit().await?;
+    Ok(End {
+        released: sessions.len(),
+        agents: agents.len(),
+        empty_agents: agents.len() - left.len(),
+    })
 }

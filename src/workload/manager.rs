@@ -89,7 +89,7 @@ impl Manager {
             let (mut agents, mut fits) = view.choose(&wish.kernels);
             if !fits {
                 // The view may be behind: others have released meanwhile.
-                view.refresh(&self.handles.agents().agent_occupancy().await?);
+                self.look(view).await?;
                 (agents, fits) = view.choose(&wish.kernels);
             }
             let admission = self.reserve(&wish.on(view, &agents)).await?;
@@ -98,6 +98,9 @@ impl Manager {
                 return Ok(Some(wish.admitted(view, &agents, admission)));
             }
             view.learn(&admission.violations);
+            if tries == TRIES / 2 {
+                self.look(view).await?;
+            }
             let elsewhere = admission.code == Some(RejectionCode::AgentCapacity);
             if !elsewhere || !fits || tries == 0 {
                 self.tally.settle(&admission);
@@ -105,6 +108,12 @@ impl Manager {
             }
             self.tally.move_on();
         }
+    }
+
+    /// Brings a view up to date.
+    pub(super) async fn look(&self, view: &mut View) -> Result<()> {
+        view.refresh(&self.handles.agents().agent_occupancy().await?);
+        Ok(())
     }
 
     /// Reserves; the caller decides whether the answer is final.

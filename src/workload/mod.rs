@@ -14,7 +14,7 @@ pub(crate) mod replay;
 pub(crate) mod summary;
 mod tally;
 pub(crate) mod trace;
-mod view;
+pub(crate) mod view;
 mod watch;
 
 use std::sync::Arc;

@@ -6,9 +6,8 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::model::QuotaUse;
-use crate::workload::amount;
-use crate::workload::tally::Tally;
-use crate::workload::watch::{Watch, rate};
+use crate::workload::watch::rate;
+use crate::workload::{Crew, amount};
 
 /// The outcome of a workload.
 #[derive(Debug, Serialize)]
@@ -37,8 +36,20 @@ pub(crate) struct Summary {
     pub(crate) latencies: Vec<Latency>,
     pub(crate) samples: u64,
     pub(crate) audits: u64,
+    /// What was left when all sessions were released; `None` if they were left running.
+    pub(crate) end: Option<End>,
     /// Every number that was seen above its limit, and every finding of an audit.
     pub(crate) broken: Vec<String>,
+}
+
+/// The state after everything was released.
+#[derive(Debug, Serialize)]
+pub(crate) struct End {
+    /// Sessions that still ran and were released then.
+    pub(crate) released: usize,
+    pub(crate) agents: usize,
+    /// Agents with nothing occupied: must be all.
+    pub(crate) empty_agents: usize,
 }
 
 /// A key's highest concurrency beside its limit.
@@ -114,7 +125,8 @@ pub(crate) struct Latency {
 }
 
 impl Summary {
-    pub(super) fn new(managers: usize, worked: Duration, tally: &Tally, watch: &Watch) -> Self {
+    pub(super) fn of(crew: &Crew, worked: Duration, end: Option<End>) -> Self {
+        let Crew { managers, tally, watch } = crew;
         let counts = tally.counts();
         let keys = counts.keys.iter().map(|(key, of_key)| KeyPeak {
             access_key: key.clone(),
@@ -123,7 +135,7 @@ impl Summary {
             rejected: of_key.rejected,
         });
         Self {
-            managers,
+            managers: managers.len(),
             seconds: (worked.as_secs_f64() * 1000.0).round() / 1000.0,
             calls: counts.calls,
             calls_per_second: rate(counts.calls, worked).round(),
@@ -139,6 +151,7 @@ impl Summary {
             latencies: counts.latencies(),
             samples: watch.samples,
             audits: watch.audits,
+            end,
             broken: counts.broken.iter().chain(&watch.broken).cloned().collect(),
         }
     }

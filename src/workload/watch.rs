@@ -70,15 +70,8 @@ impl Watch {
                 }
             }
             let position = self.position.as_ref().map_or(0, |position| position());
-            progress.update(position, self.line(tally, started));
+            progress.update(position, line(tally, started));
         }
-    }
-
-    fn line(&self, tally: &Tally, started: Instant) -> String {
-        let counts = tally.counts();
-        let rate = rate(counts.calls, started.elapsed());
-        let (admitted, rejected) = (counts.admitted, counts.rejections());
-        format!("{admitted} admitted, {rejected} rejected, {rate:.0} calls/s")
     }
 
     /// Takes a sample.
@@ -103,13 +96,6 @@ impl Watch {
             format!("{} {}: {actual} instead of {expected}", finding.invariant, finding.subject)
         }));
         Ok(())
-    }
-
-    /// The agents of which something is occupied.
-    pub(super) async fn occupied_agents(&self) -> Result<Vec<AgentOccupancy>> {
-        let mut agents = self.handles.agents().agent_occupancy().await?;
-        agents.retain(|agent| !agent.occupied_slots.is_empty());
-        Ok(agents)
     }
 
     fn see_agents(&mut self, agents: &[AgentOccupancy]) {
@@ -181,6 +167,13 @@ impl Watch {
     pub(super) fn quota_peaks(&self) -> Vec<QuotaPeak> {
         self.quotas.values().cloned().collect()
     }
+}
+
+fn line(tally: &Tally, started: Instant) -> String {
+    let counts = tally.counts();
+    let rate = rate(counts.calls, started.elapsed());
+    let (admitted, rejected) = (counts.admitted, counts.rejections());
+    format!("{admitted} admitted, {rejected} rejected, {rate:.0} calls/s")
 }
 
 /// Events per second.
