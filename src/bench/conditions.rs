@@ -48,10 +48,8 @@ impl Conditions {
                 &[&SETTINGS.as_slice()],
             )
             .await?;
-        let settings: BTreeMap<String, String> = rows
-            .iter()
-            .map(|row| Ok((row.try_get(0)?, row.try_get(1)?)))
-            .collect::<Result<_>>()?;
+        let settings: BTreeMap<String, String> =
+            rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<_>>()?;
         let is = |name: &str, value: &str| settings.get(name).is_some_and(|set| set == value);
         Ok(Self {
             version,

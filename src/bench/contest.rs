@@ -9,7 +9,7 @@ use crate::bench::figure::Figure;
 use crate::bench::link::Link;
 use crate::bench::order::Orders;
 use crate::bench::pgbench::Pgbench;
-use crate::bench::player::{Direct, Player, Pooled, Slice, play};
+use crate::bench::player::{Direct, Pooled, Slice, play};
 use crate::bench::scenario::{Action, Lineup, Means, Scenario, Side};
 use crate::bench::{Options, Protocol};
 use crate::config::Config;
@@ -82,7 +82,13 @@ impl<'a> Contest<'a> {
         ))
     }
 
-    async fn team(&self, side: &Side, action: Action, config: &Config, side_number: u64) -> Result<Team> {
+    async fn team(
+        &self,
+        side: &Side,
+        action: Action,
+        config: &Config,
+        side_number: u64,
+    ) -> Result<Team> {
         let Options { protocol, seed, sizes, .. } = self.options;
         let orders = |player: usize| {
             // No two players of a contest ask for the same.
@@ -110,7 +116,8 @@ impl<'a> Contest<'a> {
             }
             Means::Pgbench => {
                 let prepared = *protocol == Protocol::Prepared;
-                Pgbench::new(config, &side.choice, self.clients, prepared).map(Team::Pgbench)
+                let pgbench = Pgbench::new(config, &side.choice, self.clients, prepared)?;
+                Ok(Team::Pgbench(Box::new(pgbench)))
             }
         }
     }
@@ -127,7 +134,7 @@ impl<'a> Contest<'a> {
 enum Team {
     Direct(Vec<Direct>),
     Pooled(Vec<Pooled>),
-    Pgbench(Pgbench),
+    Pgbench(Box<Pgbench>),
 }
 
 impl Team {

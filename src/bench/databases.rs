@@ -69,9 +69,8 @@ impl Databases {
     /// Drops everything that was made. A server that is just coming back is waited for.
     pub(crate) async fn drop_all(&self) -> Result<()> {
         let patience = RetryPolicy { give_up_after: Duration::from_secs(10), ..Default::default() };
-        let dropped = patience
-            .run_while(Error::is_transient, || self.drop_all_named(&self.name))
-            .await;
+        let dropped =
+            patience.run_while(Error::is_transient, || self.drop_all_named(&self.name)).await;
         dropped.map_err(|error| {
             let left = format!("databases whose names begin with {} may be left", self.name);
             error.detail(left).hint("drop them when the server is back")
@@ -81,9 +80,10 @@ impl Databases {
     async fn drop_all_named(&self, prefix: &str) -> Result<()> {
         let client = self.server.connect().await?;
         let databases = client
-            .query("select datname::text from pg_database where starts_with(datname, $1)", &[
-                &prefix,
-            ])
+            .query(
+                "select datname::text from pg_database where starts_with(datname, $1)",
+                &[&prefix],
+            )
             .await?;
         for database in databases {
             let name: &str = database.try_get(0)?;

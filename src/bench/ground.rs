@@ -32,20 +32,21 @@ impl Ground {
         let config = databases.create().await?;
         let client = config.connect().await?;
         let (keys, agents) = (self.keys.cast_signed(), self.agents.cast_signed());
-        client
-            .execute("select fill.registry($1, $2, $3)", &[&keys, &agents, &self.quotas])
-            .await?;
+        client.execute("select fill.registry($1, $2, $3)", &[&keys, &agents, &self.quotas]).await?;
         for past in &self.past {
             let (first_key, keys) = (past.first_key.cast_signed(), past.keys.cast_signed());
             client
-                .query_typed("select fill.sessions($1, $2, $3, $4, $5, $6)", &[
-                    (&i64::from(past.ended), Type::INT8),
-                    (&i64::from(past.live), Type::INT8),
-                    (&first_key, Type::INT4),
-                    (&keys, Type::INT4),
-                    (&agents, Type::INT4),
-                    (&Json(order::slots()), Type::JSONB),
-                ])
+                .query_typed(
+                    "select fill.sessions($1, $2, $3, $4, $5, $6)",
+                    &[
+                        (&i64::from(past.ended), Type::INT8),
+                        (&i64::from(past.live), Type::INT8),
+                        (&first_key, Type::INT4),
+                        (&keys, Type::INT4),
+                        (&agents, Type::INT4),
+                        (&Json(order::slots()), Type::JSONB),
+                    ],
+                )
                 .await?;
         }
         client.batch_execute("vacuum (analyze)").await?;

@@ -16,7 +16,6 @@
 //! | `order`, `calls`, `link` | what it asks for, in which words, over which connection |
 //! | `pgbench` | the reservation through pgbench |
 //! | `figure`, `conditions` | what was measured, and where |
-//! | `soak` | a long run, and whether anything creeps |
 
 mod calls;
 mod conditions;
@@ -29,7 +28,6 @@ mod order;
 mod pgbench;
 mod player;
 mod scenario;
-pub(crate) mod soak;
 
 use std::time::Duration;
 

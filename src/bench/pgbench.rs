@@ -42,7 +42,11 @@ impl Pgbench {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let mut command = Command::new("pgbench");
         command
-            .args(["--no-vacuum", "--protocol", if self.prepared { "prepared" } else { "extended" }])
+            .args([
+                "--no-vacuum",
+                "--protocol",
+                if self.prepared { "prepared" } else { "extended" },
+            ])
             .args(["--client", &self.clients.to_string()])
             .args(["--jobs", &threads.min(self.clients).to_string()])
             .args(["--time", &seconds.to_string()])
@@ -63,8 +67,10 @@ impl Pgbench {
             Some(ops_per_second) if output.status.success() => {
                 Ok(Slice { ops_per_second, ..Slice::default() })
             }
-            _ => Err(Error::new(ErrorKind::Database, format!("pgbench failed ({})", output.status))
-                .detail(stderr.trim())),
+            _ => {
+                Err(Error::new(ErrorKind::Database, format!("pgbench failed ({})", output.status))
+                    .detail(stderr.trim()))
+            }
         }
     }
 

@@ -83,7 +83,9 @@ impl Bench {
             let protocol = name(options.protocol);
             return figures
                 .iter()
-                .try_for_each(|figure| output::json(&Line { figure, protocol, server: &conditions }))
+                .try_for_each(|figure| {
+                    output::json(&Line { figure, protocol, server: &conditions })
+                })
                 .map(|()| Verdict::Fine);
         }
         output::line(format_args!("\n{}\n", describe(&conditions, &options)))?;
@@ -114,13 +116,11 @@ struct Place {
 
 impl Place {
     async fn open(&mut self, global: &Global, progress: &Progress) -> Result<&Databases> {
-        let config = match global.configured()? {
-            Some(config) => config,
-            None => {
-                progress.say("starting PostgreSQL");
-                let server = self.server.insert(Ephemeral::start().await?);
-                server.url().parse::<Config>()?
-            }
+        let config = if let Some(config) = global.configured()? {
+            config
+        } else {
+            progress.say("starting PostgreSQL");
+            self.server.insert(Ephemeral::start().await?).url().parse::<Config>()?
         };
         Ok(self.databases.insert(Databases::new(config)))
     }

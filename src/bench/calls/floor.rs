@@ -88,8 +88,7 @@ pub(crate) async fn reserve_batch(link: &mut Link, orders: &[Order]) -> Result<(
 pub(crate) async fn release_batch(link: &mut Link, orders: &[Order]) -> Result<()> {
     let orders: Vec<_> = orders.iter().collect();
     let Columns { sessions, keys, kernels, agents, slots } = Columns::of(&orders);
-    let rows =
-        link.rows(&RELEASE_BATCH, &[&sessions, &keys, &kernels, &agents, &slots]).await?;
+    let rows = link.rows(&RELEASE_BATCH, &[&sessions, &keys, &kernels, &agents, &slots]).await?;
     expect_all(&rows, &orders, |_| "released")
 }
 
