@@ -109,17 +109,26 @@ pub(crate) async fn run(
         })
         .collect();
     progress.start(contests.iter().map(Contest::rounds).sum());
+    let figures = take_turns(databases, &contests, progress).await;
+    progress.finish();
+    figures
+}
+
+async fn take_turns(
+    databases: &Databases,
+    contests: &[Contest<'_>],
+    progress: &Progress,
+) -> Result<Vec<Figure>> {
     let mut figures = Vec::with_capacity(contests.len());
     let mut rounds = 0;
     for contest in contests {
         let figure = contest
             .run(databases, |round, message| progress.update(rounds + round, message))
             .await
-            .map_err(|error| while_measuring(&contest, error))?;
+            .map_err(|error| while_measuring(contest, error))?;
         rounds += contest.rounds();
         figures.push(figure);
     }
-    progress.finish();
     Ok(figures)
 }
 
