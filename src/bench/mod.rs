@@ -16,6 +16,7 @@
 //! | `order`, `calls`, `link` | what it asks for, in which words, over which connection |
 //! | `pgbench` | the reservation through pgbench |
 //! | `figure`, `conditions` | what was measured, and where |
+//! | `soak` | a long run, and whether anything creeps |
 
 mod calls;
 mod conditions;
@@ -28,6 +29,7 @@ mod order;
 mod pgbench;
 mod player;
 mod scenario;
+pub(crate) mod soak;
 
 use std::time::Duration;
 

@@ -1,8 +1,10 @@
 //! `occupancy bench`: what a reservation costs.
 
+mod soak;
+
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use crate::bench::{self, Conditions, Databases, Figure, Options, Protocol, Scenario, Sizes};
@@ -23,7 +25,21 @@ use crate::workload::progress::Progress;
 /// or is admitted where there is no room, is an error and not a figure.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: occupancy bench cold hot-key --clients 1,16 --seconds 5")]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 pub(super) struct Bench {
+    #[command(subcommand)]
+    long: Option<Long>,
+    #[command(flatten)]
+    turns: Turns,
+}
+
+#[derive(Debug, Subcommand)]
+enum Long {
+    Soak(soak::Soak),
+}
+
+#[derive(Debug, Args)]
+struct Turns {
     /// What to measure [default: cold to client-side]
     #[arg(value_name = "SCENARIO", hide_default_value = true)]
     scenarios: Vec<Scenario>,
@@ -67,28 +83,31 @@ struct Line<'a> {
 impl Bench {
     pub(super) async fn run(self, global: &Global, interruption: Interruption) -> Result<Verdict> {
         let mut place = Place::default();
-        let verdict = interruption.or(self.measure(global, &mut place)).await;
+        let verdict = match self.long {
+            Some(Long::Soak(soak)) => interruption.or(soak.measure(global, &mut place)).await,
+            None => interruption.or(self.turns.measure(global, &mut place)).await,
+        };
         // Whatever came of it: the databases go, then the server.
         let cleared = place.clear().await;
         verdict.and_then(|verdict| cleared.map(|()| verdict))
     }
+}
 
+impl Turns {
     async fn measure(self, global: &Global, place: &mut Place) -> Result<Verdict> {
         let progress = Progress::new();
         let databases = place.open(global, &progress).await?;
-        let conditions = Conditions::of(databases).await?;
+        let server = Conditions::of(databases).await?;
         let options = self.options();
         let figures = bench::run(databases, &options, &progress).await?;
         if global.json {
             let protocol = name(options.protocol);
             return figures
                 .iter()
-                .try_for_each(|figure| {
-                    output::json(&Line { figure, protocol, server: &conditions })
-                })
+                .try_for_each(|figure| output::json(&Line { figure, protocol, server: &server }))
                 .map(|()| Verdict::Fine);
         }
-        output::line(format_args!("\n{}\n", describe(&conditions, &options)))?;
+        output::line(format_args!("\n{}\n{}\n", conditions(&server), describe(&options)))?;
         output::line(table(&figures)).map(|()| Verdict::Fine)
     }
 
@@ -141,25 +160,28 @@ fn name(protocol: Protocol) -> &'static str {
     }
 }
 
-fn describe(conditions: &Conditions, options: &Options) -> String {
+/// The server, for people.
+fn conditions(conditions: &Conditions) -> String {
     let settings: Vec<_> = conditions
         .settings
         .iter()
         .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
-    let mut text = format!(
-        "{}\n{}\nmedians of {} slices of {} s each, {} statements",
-        conditions.version,
-        settings.join(" "),
-        options.slices,
-        options.slice.as_secs_f64(),
-        name(options.protocol),
-    );
+    let mut text = format!("{}\n{}", conditions.version, settings.join(" "));
     if !conditions.durable {
         text += "\nCommits do not wait for the disk here: the figures say little.";
     }
     text
+}
+
+fn describe(options: &Options) -> String {
+    format!(
+        "medians of {} slices of {} s each, {} statements",
+        options.slices,
+        options.slice.as_secs_f64(),
+        name(options.protocol),
+    )
 }
 
 fn table(figures: &[Figure]) -> String {
