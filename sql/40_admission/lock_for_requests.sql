@@ -22,9 +22,12 @@ begin
            a.resource_group, k.domain, occupancy.clock()
     from unnest(requests) with ordinality as r (
       session_id, access_key, session_type, project, placed, refusal, position)
-    join occupancy.keypair k on k.access_key = r.access_key
-    join occupancy.agent a on a.agent_id = (r.placed).agent_ids[1]
-    where not exists (select from occupancy.session s where s.session_id = r.session_id)
+    -- Claimed for its first request, even one that nobody knows the key or agent of: should they be
+    -- registered before they are locked, its claim would come too late.
+    left join occupancy.keypair k on k.access_key = r.access_key
+    left join occupancy.agent a on a.agent_id = (r.placed).agent_ids[1]
+    where r.session_id is not null
+      and not exists (select from occupancy.session s where s.session_id = r.session_id)
     order by r.session_id, r.position
     on conflict do nothing
     returning session_id

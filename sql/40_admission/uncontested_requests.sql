@@ -39,7 +39,8 @@ begin
     join occupancy.session s on s.session_id = a.session_id
     join occupancy.keypair k on k.access_key = a.access_key
     join occupancy.resource_policy p on p.name = k.resource_policy
-    where k.is_active
+    where (a.refusal).outcome is null
+      and k.is_active
       and coalesce(cardinality((a.placed).kernel_ids) <= p.max_kernels_per_session, true)
       -- What the claim was made with still holds.
       and (s.user_id, s.domain) is not distinct from (k.user_id, k.domain)
