@@ -36,11 +36,9 @@ begin
   -- Those that are there stay until we commit. Were one pruned, somebody else could claim it and
   -- wait for a key of ours, while we come to wait for his claim.
   pruned_ids := array(
-    select r.session_id
-    from unnest(requests) as r
-    join occupancy.keypair k on k.access_key = r.access_key
-    join occupancy.agent a on a.agent_id = (r.placed).agent_ids[1]
-    where r.session_id <> all (claimed));
+    select r.session_id from unnest(requests) as r where r.session_id is not null
+    except
+    select unnest(claimed));
   pruned_ids := array(
     select unnest(pruned_ids)
     except
