@@ -226,6 +226,11 @@ create type occupancy.request as (
 comment on type occupancy.request is
   'Internal. An element of a batch after its checks, or with a mistake its refusal alone.';
 
+create type occupancy.demand as (kind text, id text, slot text, amount numeric);
+comment on type occupancy.demand is
+  'Internal. What a batch asks of one counter: of an agent, a keypair (compute) or its system '
+  'class, or a quota by its scope; slot NULL is the number of sessions.';
+
 create type occupancy.key_context as (
   session_status           text,
   user_id                  text,

@@ -6,7 +6,9 @@ use uuid::Uuid;
 
 use crate::call::{self, Executor, Within};
 use crate::error::Result;
-use crate::model::{AgentOccupancy, AgentStatus, Correction, DropOutcome, Heartbeat, PutOutcome};
+use crate::model::{
+    AgentOccupancy, AgentStatus, Correction, DropOutcome, Heartbeat, LiveKernel, PutOutcome,
+};
 use crate::pool::Pooled;
 use crate::statements as sql;
 use crate::tracker::ConcurrencyTracker;
@@ -77,6 +79,11 @@ impl<E: Executor> AgentRegistry<E> {
     /// Every agent with its capacity and what is taken of it, by id.
     pub async fn agent_occupancy(&self) -> Result<Vec<AgentOccupancy>> {
         call::all(self.executor(), &sql::agent_occupancy, &[]).await
+    }
+
+    /// The kernels that live on the agent, the oldest first.
+    pub async fn kernels(&self, agent_id: &str) -> Result<Vec<LiveKernel>> {
+        call::all(self.executor(), &sql::kernels, &[&agent_id]).await
     }
 
     /// Recounts one agent from its live kernels. Safe while others reserve and release. A call

@@ -172,6 +172,13 @@ impl Config {
         self
     }
 
+    /// The same server, but this database on it.
+    #[must_use]
+    pub fn with_database(mut self, name: impl Into<String>) -> Self {
+        self.postgres.dbname(name);
+        self
+    }
+
     /// Opens one connection outside any pool, for instance to reserve and to write a row of
     /// one's own in the same transaction. It is closed when the client is dropped.
     ///

@@ -16,6 +16,7 @@
 //! | `model`, `slots` | what goes in and what comes out |
 //! | [`schema`] | the one runner for migrations and function sources |
 //! | [`server`] | an embedded PostgreSQL, found and started by itself |
+//! | `workload` | several managers at work: the demo and the replay of a trace |
 //! | [`cli`] | the `occupancy` command |
 
 mod agents;
@@ -32,6 +33,7 @@ pub mod server;
 mod slots;
 mod statements;
 mod tracker;
+mod workload;
 
 pub use agents::AgentRegistry;
 pub use call::{Executor, Within};
@@ -47,3 +49,8 @@ pub use tracker::ConcurrencyTracker;
 pub use call::Statement;
 #[doc(hidden)]
 pub use statements::ALL as STATEMENTS;
+
+/// The examples of the README compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

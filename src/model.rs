@@ -602,6 +602,115 @@ rows! {
     }
 }
 
+rows! {
+    /// A key with what its sessions take and what bounds them.
+    KeyConcurrency {
+        /// The key.
+        access_key: String,
+        /// Whose it is.
+        user_id: String,
+        /// The domain that its sessions are charged to, if any.
+        domain: Option<String>,
+        /// The policy that binds it.
+        resource_policy: String,
+        /// Whether it may reserve.
+        is_active: bool,
+        /// Compute sessions that hold a slot.
+        compute_used: i64,
+        /// The limit of compute sessions; `None` is unlimited.
+        compute_max: Option<i64>,
+        /// System sessions that hold a slot.
+        system_used: i64,
+        /// The limit of system sessions; `None` is unlimited.
+        system_max: Option<i64>,
+        /// What its active compute sessions occupy.
+        occupied_slots: ResourceSlots,
+        /// How much of each slot they may take together; `None` is unlimited.
+        total_resource_slots: Option<ResourceSlots>,
+        /// What holds for a slot that `total_resource_slots` does not name.
+        default_for_unspecified: DefaultForUnspecified,
+    }
+
+    /// A quota with what is charged to it.
+    QuotaUse {
+        /// The kind of scope.
+        scope: Scope,
+        /// Which user, project, resource group or domain.
+        scope_id: String,
+        /// Compute sessions charged to it.
+        used: i64,
+        /// How many there may be; `None` is unlimited.
+        max_concurrent_sessions: Option<i64>,
+        /// What they occupy.
+        occupied_slots: ResourceSlots,
+        /// How much of each slot they may take together; `None` is unlimited.
+        total_resource_slots: Option<ResourceSlots>,
+        /// What holds for a slot that `total_resource_slots` does not name.
+        default_for_unspecified: DefaultForUnspecified,
+    }
+
+    /// A session that lives.
+    LiveSession {
+        /// Its id.
+        session_id: Uuid,
+        /// Running or terminating.
+        status: SessionStatus,
+        /// The key that it is charged to.
+        access_key: String,
+        /// What it is for.
+        session_type: SessionType,
+        /// The user that it is charged to.
+        user_id: Option<String>,
+        /// The project that it is charged to.
+        project: Option<String>,
+        /// The resource group of its agents.
+        resource_group: Option<String>,
+        /// The domain that it is charged to.
+        domain: Option<String>,
+        /// When it was admitted.
+        created_at: Timestamp,
+        /// When its termination began.
+        terminating_at: Option<Timestamp>,
+        /// How many of its kernels have not ended.
+        live_kernels: i64,
+    }
+
+    /// A kernel that lives.
+    LiveKernel {
+        /// Its id.
+        kernel_id: Uuid,
+        /// Its session.
+        session_id: Uuid,
+        /// The agent that it runs on.
+        agent_id: String,
+        /// What was requested for it.
+        requested_slots: ResourceSlots,
+        /// What it occupies: as requested, or as settled.
+        occupied_slots: ResourceSlots,
+        /// The key that its session is charged to.
+        access_key: String,
+        /// Whether its session is running or terminating.
+        status: SessionStatus,
+        /// When its session was admitted.
+        created_at: Timestamp,
+    }
+}
+
+impl FromRow for ResourcePolicy {
+    fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self {
+            name: row.try_get("name")?,
+            max_concurrent_sessions: row.try_get("max_concurrent_sessions")?,
+            max_concurrent_system_sessions: row.try_get("max_concurrent_system_sessions")?,
+            total_resource_slots: row.try_get("total_resource_slots")?,
+            default_for_unspecified: row.try_get("default_for_unspecified")?,
+            max_pending_sessions: row.try_get("max_pending_sessions")?,
+            max_pending_resource_slots: row.try_get("max_pending_resource_slots")?,
+            max_kernels_per_session: row.try_get("max_kernels_per_session")?,
+        })
+    }
+}
+
 impl FromRow for PutOutcome {
     fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
         row.try_get("outcome")

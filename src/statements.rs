@@ -142,4 +142,38 @@ statements! {
         "select agent_id, resource_group, status, schedulable, available_slots, occupied_slots
            from occupancy.agent_occupancy
           order by agent_id";
+
+    concurrency() =
+        "select access_key, user_id, domain, resource_policy, is_active,
+                compute_used, compute_max, system_used, system_max,
+                occupied_slots, total_resource_slots, default_for_unspecified
+           from occupancy.concurrency
+          order by access_key";
+
+    quotas() =
+        "select scope, scope_id, used, max_concurrent_sessions,
+                occupied_slots, total_resource_slots, default_for_unspecified
+           from occupancy.quotas
+          order by scope, scope_id";
+
+    resource_policies() =
+        "select name, max_concurrent_sessions, max_concurrent_system_sessions,
+                total_resource_slots, default_for_unspecified,
+                max_pending_sessions, max_pending_resource_slots, max_kernels_per_session
+           from occupancy.resource_policies
+          order by name";
+
+    sessions(TEXT) =
+        "select session_id, status, access_key, session_type, user_id, project,
+                resource_group, domain, created_at, terminating_at, live_kernels
+           from occupancy.sessions
+          where access_key = $1
+          order by created_at, session_id";
+
+    kernels(TEXT) =
+        "select kernel_id, session_id, agent_id, requested_slots, occupied_slots,
+                access_key, status, created_at
+           from occupancy.kernels
+          where agent_id = $1
+          order by created_at, kernel_id";
 }

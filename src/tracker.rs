@@ -9,9 +9,9 @@ use uuid::Uuid;
 use crate::call::{self, Executor, Within};
 use crate::error::Result;
 use crate::model::{
-    Admission, Concurrency, Correction, DropOutcome, Finding, KernelRelease, Keypair, Predicate,
-    PutOutcome, Quota, Release, Reservation, ResourcePolicy, Scope, Session, Settlement,
-    Termination,
+    Admission, Concurrency, Correction, DropOutcome, Finding, KernelRelease, KeyConcurrency,
+    Keypair, LiveSession, Predicate, PutOutcome, Quota, QuotaUse, Release, Reservation,
+    ResourcePolicy, Scope, Session, Settlement, Termination,
 };
 use crate::pool::Pooled;
 use crate::slots::ResourceSlots;
@@ -154,6 +154,26 @@ impl<E: Executor> ConcurrencyTracker<E> {
     /// How many sessions the key runs, and how many it may.
     pub async fn get_concurrency(&self, access_key: &str) -> Result<Concurrency> {
         call::one(&self.executor, &sql::get_concurrency, &[&access_key]).await
+    }
+
+    /// Every key with its use and its limits, by key.
+    pub async fn concurrency(&self) -> Result<Vec<KeyConcurrency>> {
+        call::all(&self.executor, &sql::concurrency, &[]).await
+    }
+
+    /// The key's sessions that live, the oldest first.
+    pub async fn sessions(&self, access_key: &str) -> Result<Vec<LiveSession>> {
+        call::all(&self.executor, &sql::sessions, &[&access_key]).await
+    }
+
+    /// Every quota with its use, by scope and id.
+    pub async fn quotas(&self) -> Result<Vec<QuotaUse>> {
+        call::all(&self.executor, &sql::quotas, &[]).await
+    }
+
+    /// Every resource policy, by name.
+    pub async fn resource_policies(&self) -> Result<Vec<ResourcePolicy>> {
+        call::all(&self.executor, &sql::resource_policies, &[]).await
     }
 
     /// The session with its kernels, live or remembered; `None` for an id never heard of.

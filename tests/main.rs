@@ -2,12 +2,15 @@
 
 mod admission;
 mod catalog;
+mod cli;
 mod client;
 mod counting;
 mod ending;
+mod isolation;
 mod races;
 mod registry;
 mod repair;
+mod replay;
 mod roles;
 mod schema;
 mod server;

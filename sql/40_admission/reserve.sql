@@ -39,8 +39,9 @@ begin
     if key.user_id is null then
       perform occupancy.refuse_key(access_key);
     end if;
-    fits := occupancy.slots_fit(
-      total, key.occupied_slots, key.total_resource_slots, key.default_for_unspecified);
+    fits := coalesce(kernels_wanted <= key.max_kernels_per_session, true)
+      and occupancy.slots_fit(
+        total, key.occupied_slots, key.total_resource_slots, key.default_for_unspecified);
     resource_group := null;
     for i in 1 .. cardinality(agent_ids) loop
       select a.resource_group, a.status = 'ALIVE' and a.schedulable as available,
@@ -49,7 +50,7 @@ begin
       from occupancy.agent a where a.agent_id = agent_ids[i];
       if not found or resource_group <> agent.resource_group then
         perform occupancy.refuse_agents(agent_ids);
-        -- Nothing to refuse: somebody has put them right since.
+        -- Registered or moved in between.
         continue attempts;
       end if;
       resource_group := agent.resource_group;
@@ -62,8 +63,7 @@ begin
 
     -- Who cannot be admitted takes no lock and writes nothing.
     if fresh then
-      if not key.is_active or kernels_wanted > key.max_kernels_per_session or key.used >= key.max
-      then
+      if not key.is_active or key.used >= key.max then
         return occupancy.key_rejection(
           session_id, access_key, session_type, kernels_wanted, key.max_kernels_per_session,
           key.is_active, key.used, key.max);

@@ -8,6 +8,9 @@ create or replace function occupancy.reserve_session(
 returns occupancy.admission
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
+-- Every row is found by an index. A table that was small when a plan was made may be bloated by
+-- the time that it is used.
+set enable_seqscan = off
 as $$
 declare
   checked constant boolean :=

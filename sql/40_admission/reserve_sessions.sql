@@ -2,28 +2,45 @@ create or replace function occupancy.reserve_sessions(sessions jsonb)
 returns setof occupancy.admission
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
+-- Every row is found by an index, by plans that are made once; a table that was small then may be
+-- bloated by now, and the rows of a batch are too few for JIT.
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 declare
-  requests constant occupancy.request[] := occupancy.parse_requests(sessions);
+  requests occupancy.request[] := occupancy.parse_requests(sessions);
   fresh constant boolean := occupancy.enter_ledger();
+  claimed uuid[];
+  used_before occupancy.concurrency_count[];
+  together bigint[] := '{}'::bigint[];
+  answers occupancy.admission[];
   request occupancy.request;
-  answer occupancy.admission;
 begin
-  perform occupancy.lock_for_requests(requests);
-  foreach request in array requests loop
-    answer := request.refusal;
-    if answer.outcome is null then
-      begin
-        answer := occupancy.reserve(
-          request.session_id, request.access_key, request.session_type, request.project,
-          request.placed, fresh);
-      exception when sqlstate 'OC002' or sqlstate 'OC003' or sqlstate 'OC005' or sqlstate 'OC006'
-      then
-        answer := occupancy.refusal(request.session_id, request.access_key, sqlstate, sqlerrm);
-      end;
+  select l.requests, l.claimed into requests, claimed
+  from occupancy.lock_for_requests(requests) as l;
+  used_before := occupancy.counts_of(requests);
+  -- Whoever touches only counters that have room for all of the batch is admitted wherever it
+  -- stands in it. The others are decided one by one, in input order.
+  if fresh then
+    begin
+      together := occupancy.admit_uncontested(requests, claimed);
+    exception when sqlstate 'OC006' then
+      null;
+    end;
+  end if;
+  perform occupancy.withdraw_but(requests, claimed, together);
+  for i in 1 .. cardinality(requests) loop
+    request := requests[i];
+    if i = any (together) then
+      answers[i] := row(
+        request.session_id, 'admitted', null, null, request.access_key, null, null, null,
+        occupancy.placed_kernels(request.placed))::occupancy.admission;
+    else
+      answers[i] := occupancy.reserve_in_turn(request, fresh);
     end if;
-    return next answer;
   end loop;
+  return query select a.* from occupancy.counted(requests, answers, used_before) as a;
 end;
 $$;
 

@@ -2,6 +2,11 @@ create or replace function occupancy.prune_ended(older_than interval)
 returns bigint
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
+-- Every row is found by an index, by plans that are made once; a table that was small then may be
+-- bloated by now, and the rows of a batch are too few for JIT.
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 declare
   horizon timestamptz;

@@ -2,6 +2,9 @@ create or replace function occupancy.release_kernel(kernel_id uuid)
 returns occupancy.kernel_outcome
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
+-- Every row is found by an index. A table that was small when a plan was made may be bloated by
+-- the time that it is used.
+set enable_seqscan = off
 as $$
 declare
   checked constant boolean := occupancy.check_id(kernel_id, 'kernel_id');
@@ -12,12 +15,25 @@ begin
   if held.session_id is null then
     return row(kernel_id, null, 'unknown', false)::occupancy.kernel_outcome;
   end if;
+  -- Whether this is the last kernel must not be read from an old snapshot. Those of a terminating
+  -- session may have no row in common but the session's, which changes with the last one only.
+  if not fresh then
+    perform from occupancy.kernel k
+    where k.session_id = held.session_id
+    order by k.kernel_id for share;
+  end if;
   if exists (
     select from occupancy.kernel k
     where k.kernel_id = release_kernel.kernel_id and k.ended_at is not null
   ) then
     return row(kernel_id, held.session_id, 'already_released', held.ended_at is not null)
       ::occupancy.kernel_outcome;
+  end if;
+  -- Which kernel is the last one cannot be read off an old snapshot: locking one that ended since
+  -- fails with 40001.
+  if not fresh then
+    perform from occupancy.kernel k
+    where k.session_id = held.session_id and k.ended_at is null for share;
   end if;
   return row(kernel_id, held.session_id, 'released', occupancy.free_kernels(held, kernel_id))
     ::occupancy.kernel_outcome;

@@ -2,6 +2,9 @@ create or replace function occupancy.release_session(session_id uuid)
 returns occupancy.session_outcome
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
+-- Every row is found by an index. A table that was small when a plan was made may be bloated by
+-- the time that it is used.
+set enable_seqscan = off
 as $$
 declare
   checked constant boolean := occupancy.check_id(session_id, 'session_id');

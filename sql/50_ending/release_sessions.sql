@@ -2,13 +2,18 @@ create or replace function occupancy.release_sessions(session_ids uuid[])
 returns setof occupancy.session_outcome
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
+-- Every row is found by an index, by plans that are made once; a table that was small then may be
+-- bloated by now, and the rows of a batch are too few for JIT.
+set enable_seqscan = off
+set plan_cache_mode = force_generic_plan
+set jit = off
 as $$
 declare
   fresh boolean;
   unseen uuid[];
   living uuid[];
 begin
-  if session_ids is null or array_position(session_ids, null) is not null then
+  if session_ids is null or array_position(array(select unnest(session_ids)), null) is not null then
     raise exception 'session_ids is missing, or one of them'
       using errcode = 'OC005', hint = 'pass an array of UUIDs';
   end if;

@@ -2,6 +2,9 @@ create or replace function occupancy.settle_kernel(kernel_id uuid, occupied_slot
 returns occupancy.settlement
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
+-- Every row is found by an index. A table that was small when a plan was made may be bloated by
+-- the time that it is used.
+set enable_seqscan = off
 as $$
 declare
   checked constant boolean := occupancy.check_id(kernel_id, 'kernel_id');

@@ -3,14 +3,17 @@
 use std::path::PathBuf;
 
 use serde_json::json;
-use tokio::signal::unix::{SignalKind, signal};
 
+use crate::cli::database::migrate;
+use crate::cli::interruption::Interruption;
+use crate::cli::{Verdict, output};
 use crate::error::{Error, ErrorKind, Result};
 use crate::server::{DataDir, Embedded, Stopped};
 
 /// Starts or reuses an embedded PostgreSQL and migrates it.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Up {
+#[command(after_help = "Example: occupancy up --detach")]
+pub(super) struct Up {
     #[command(flatten)]
     place: Place,
     /// Listen on this port of 127.0.0.1, too.
@@ -23,7 +26,8 @@ pub struct Up {
 
 /// Stops the embedded PostgreSQL.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Down {
+#[command(after_help = "Example: occupancy down")]
+pub(super) struct Down {
     #[command(flatten)]
     place: Place,
 }
@@ -31,9 +35,11 @@ pub struct Down {
 #[derive(Clone, Debug, clap::Args)]
 struct Place {
     /// Where the data is kept [default: ~/.local/share/occupancy, for root /var/lib/occupancy].
-    #[arg(long, value_name = "DIR", env = "OCCUPANCY_DATA_DIR")]
+    #[arg(long, value_name = "DIR", env = DATA_DIR)]
     data_dir: Option<PathBuf>,
 }
+
+const DATA_DIR: &str = "OCCUPANCY_DATA_DIR";
 
 impl Place {
     fn data_dir(self) -> Result<DataDir> {
@@ -41,19 +47,14 @@ impl Place {
     }
 }
 
+/// The data directory of commands that take none.
+pub(super) fn default_data_dir() -> Result<DataDir> {
+    Place { data_dir: std::env::var_os(DATA_DIR).map(PathBuf::from) }.data_dir()
+}
+
 impl Up {
-    /// Runs the command. `migrate` brings the database of a URL up to date.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Server`] if there is no server to be had, or it ends by itself; what `migrate`
-    /// says, and then a server that was started for this is stopped again.
-    pub async fn run(
-        self,
-        json: bool,
-        migrate: impl AsyncFnOnce(&str) -> Result<()>,
-    ) -> Result<()> {
+    pub(super) async fn run(self, json: bool, mut interruption: Interruption) -> Result<Verdict> {
         let data_dir = self.place.data_dir()?;
-        let mut interruption = Interruption::listen()?;
         let work = async {
             let server = if self.detach {
                 data_dir.detach(self.port).await?
@@ -70,88 +71,57 @@ impl Up {
         };
         let mut server = tokio::select! {
             server = work => server?,
-            () = interruption.wait() => return Ok(()),
+            _ = interruption.wait() => {
+                return Err(Error::new(ErrorKind::Server, "interrupted before the server was up"));
+            }
         };
-        report(&server, &data_dir, self.detach, json);
+        report(&server, &data_dir, self.detach, json)?;
         if self.detach || server.is_reused() {
-            return server.release().await;
+            server.release().await?;
+            return Ok(Verdict::Fine);
         }
         tokio::select! {
             error = server.ended() => Err(error),
-            () = interruption.wait() => server.terminate().await,
+            _ = interruption.wait() => server.terminate().await.map(|()| Verdict::Fine),
         }
     }
 }
 
 impl Down {
-    /// Runs the command.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Server`] if the directory is not ours or the server does not stop.
-    pub async fn run(self, json: bool) -> Result<()> {
+    pub(super) async fn run(self, json: bool) -> Result<Verdict> {
         let data_dir = self.place.data_dir()?;
         let (outcome, sentence) = match data_dir.stop().await? {
             Stopped::Stopped => ("stopped", "Stopped the server of"),
             Stopped::NotRunning => ("not_running", "No server runs in"),
         };
         if json {
-            println!("{}", json!({ "outcome": outcome, "data_dir": data_dir.path() }));
+            output::json(&json!({ "outcome": outcome, "data_dir": data_dir.path() }))?;
         } else {
-            println!("{sentence} {}", data_dir.path().display());
+            output::line(format_args!("{sentence} {}", data_dir.path().display()))?;
         }
-        Ok(())
+        Ok(Verdict::Fine)
     }
 }
 
-fn report(server: &Embedded, data_dir: &DataDir, detached: bool, json: bool) {
+fn report(server: &Embedded, data_dir: &DataDir, detached: bool, json: bool) -> Result<()> {
     let running = server.running();
     let psql = format!("psql '{}'", running.url);
     if json {
-        let report = json!({
+        return output::json(&json!({
             "database_url": running.url,
             "psql": psql,
             "reused": server.is_reused(),
             "version": running.version,
             "data_dir": data_dir.path(),
             "log": running.log,
-        });
-        println!("{report}");
-        return;
+        }));
     }
     let started = if server.is_reused() { "Already running" } else { "Started" };
-    println!("{started}: {}, data in {}", running.version, data_dir.path().display());
-    println!("DATABASE_URL={}", running.url);
-    println!("{psql}");
-    if detached || server.is_reused() {
-        println!("It runs until `occupancy down`.");
-    } else {
-        println!("It runs until Ctrl-C.");
-    }
-}
-
-/// Whatever ends a command that runs in the foreground.
-struct Interruption([tokio::signal::unix::Signal; 3]);
-
-impl Interruption {
-    fn listen() -> Result<Self> {
-        let listen = |kind| {
-            signal(kind).map_err(|e| {
-                Error::new(ErrorKind::Io, format!("cannot listen to signals: {e}")).caused_by(e)
-            })
-        };
-        Ok(Self([
-            listen(SignalKind::interrupt())?,
-            listen(SignalKind::terminate())?,
-            listen(SignalKind::hangup())?,
-        ]))
-    }
-
-    async fn wait(&mut self) {
-        let [interrupt, terminate, hangup] = &mut self.0;
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-            _ = hangup.recv() => {}
-        }
-    }
+    let end = if detached || server.is_reused() { "`occupancy down`" } else { "Ctrl-C" };
+    output::line(format_args!(
+        "{started}: {}, data in {}\nDATABASE_URL={}\n{psql}\nIt runs until {end}.",
+        running.version,
+        data_dir.path().display(),
+        running.url,
+    ))
 }

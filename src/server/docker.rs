@@ -8,8 +8,9 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
+use super::advice::install_postgresql;
 use super::process::{Access, Layout, Server, Settings, Shutdown, leashed};
-use super::{NAME, io_failure};
+use super::{NAME, failure, io_failure};
 use crate::error::Result;
 
 /// The image to run.
@@ -23,6 +24,8 @@ pub(super) struct Docker {
 }
 
 impl Docker {
+    const SETTLING_ROUNDS: u32 = 50;
+
     /// # Errors
     /// Why there is none.
     pub(super) async fn find() -> std::result::Result<Self, String> {
@@ -41,9 +44,44 @@ impl Docker {
         format!("Docker image {}", self.image)
     }
 
+    /// Makes sure that the image is there, which may take minutes the first time.
+    pub(super) async fn fetch(&self) -> Result<()> {
+        let run = |mut command: Command| async move {
+            let output = command.kill_on_drop(true).output().await;
+            output.map_err(|e| io_failure("cannot run docker", e))
+        };
+        if run(docker(["image", "inspect", &self.image])).await?.status.success() {
+            return Ok(());
+        }
+        let pulled = run(docker(["pull", "--quiet", &self.image])).await?;
+        if pulled.status.success() {
+            return Ok(());
+        }
+        Err(failure(format!("cannot fetch the Docker image {}", self.image))
+            .detail(String::from_utf8_lossy(&pulled.stderr).trim())
+            .hint(format!("{}, or name another image in {IMAGE_VARIABLE}", install_postgresql())))
+    }
+
+    /// Ends the container that still uses a volume because its guardian was killed. Two servers on
+    /// one volume would not see each other, and destroy the data.
+    pub(super) async fn settle(&self, volume: &str) -> Result<()> {
+        for _ in 0..Self::SETTLING_ROUNDS {
+            let known = docker(["container", "inspect", volume]).output().await;
+            if !known.map_err(|e| io_failure("cannot run docker", e))?.status.success() {
+                return Ok(());
+            }
+            // In order first; a container that is on its way out refuses both for a moment.
+            for end in [["stop", "--time", "60"].as_slice(), &["rm", "--force", "--volumes"]] {
+                let _ = docker([]).args(end).arg(volume).output().await;
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        Err(failure(format!("the container {volume} cannot be removed")))
+    }
+
     /// Starts a container in the foreground, so that it looks like any other server process.
     ///
-    /// Its data is in `volume`, or goes with the container.
+    /// Its data is in `volume`, whose name it then shares, or goes with the container.
     pub(super) fn launch(
         &self,
         layout: &Layout,
@@ -51,7 +89,7 @@ impl Docker {
         password: String,
         volume: Option<&str>,
     ) -> Result<Server> {
-        let container = Container { name: format!("occupancy-{:016x}", rand::random::<u64>()) };
+        let container = Container { name: volume.map_or_else(unique_name, str::to_owned) };
         let port = settings.port.map(|port| port.to_string()).unwrap_or_default();
         let mut command = leashed(Path::new("docker"));
         command
@@ -66,7 +104,7 @@ impl Docker {
         if let Some(volume) = volume {
             command.args(["--volume", &format!("{volume}:/var/lib/occupancy")]);
         }
-        command.arg(&self.image);
+        command.args([&self.image, "postgres"]);
         for setting in settings.list() {
             command.args(["-c", setting]);
         }
@@ -82,8 +120,6 @@ pub(super) struct Container {
 }
 
 impl Container {
-    /// How long it may take until the server answers: the image may have to be fetched.
-    pub(super) const PATIENCE: Duration = Duration::from_secs(600);
     /// How long the server may take to write everything down.
     const STOP_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -102,8 +138,8 @@ impl Container {
                 let _ = timeout(Self::STOP_PATIENCE, client.wait()).await;
             }
         }
-        // A client that is still fetching the image must not go on to create the container: end it
-        // in between, and remove again what it may have created meanwhile.
+        // The client may be about to create the container: end it in between, and remove again what
+        // it may have created meanwhile.
         for _ in 0..2 {
             docker(["rm", "--force", "--volumes", &self.name])
                 .output()
@@ -113,6 +149,11 @@ impl Container {
         }
         Ok(())
     }
+}
+
+/// A name for a container or a volume.
+pub(super) fn unique_name() -> String {
+    format!("{NAME}-{:016x}", rand::random::<u64>())
 }
 
 fn docker<const N: usize>(arguments: [&str; N]) -> Command {

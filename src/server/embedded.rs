@@ -39,7 +39,7 @@ impl DataDir {
     /// for root, whose home the server's user cannot enter, `/var/lib/occupancy`.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Server`] without a home directory.
+    /// [`crate::error::ErrorKind::Server`] without a home directory.
     pub fn default_location() -> Result<Self> {
         if nix::unistd::geteuid().is_root() {
             return Ok(Self::new(Path::new("/var/lib").join(NAME)));
@@ -70,7 +70,7 @@ impl DataDir {
     /// Uses the server, and starts it for as long as it is used if it does not run.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Server`] if the directory holds something else, belongs to another user
+    /// [`crate::error::ErrorKind::Server`] if the directory holds something else, belongs to another user
     /// or to a version that is not installed, or if the server could not be found or started.
     pub async fn attach_or_start(&self) -> Result<Embedded> {
         self.ask(None, Purpose::Borrow).await
@@ -104,7 +104,7 @@ impl DataDir {
     /// Stops the server, whoever uses it, and waits until it is gone.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Server`] if the directory is not ours or belongs to another user, or the
+    /// [`crate::error::ErrorKind::Server`] if the directory is not ours or belongs to another user, or the
     /// server does not stop.
     pub async fn stop(&self) -> Result<Stopped> {
         match Home::existing(&self.absolute()?)? {
@@ -151,7 +151,7 @@ impl Embedded {
     /// this waits for it.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Server`] if it had ended already or could not be stopped.
+    /// [`crate::error::ErrorKind::Server`] if it had ended already or could not be stopped.
     pub async fn release(self) -> Result<()> {
         self.guardian.finish().await
     }

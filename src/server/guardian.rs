@@ -1,7 +1,7 @@
 //! The guardian: the process that owns a server, so that the server ends when its owner does.
 //!
-//! The owner writes one line, the [`Order`], to the guardian's standard input and keeps that open.
-//! The guardian writes its [`Reply`] lines to standard output. What it has started it also stops,
+//! The owner writes one line, the order, to the guardian's standard input and keeps that open.
+//! The guardian writes its replies to standard output. What it has started it also stops,
 //! on the end of its input or on `SIGTERM`, at any point of its life.
 
 use std::fs::File;
@@ -18,7 +18,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 
-use super::home::{Home, Joined, Keeper, User};
+use super::home::{Home, Joined, Keeper, Prepared, User};
 use super::process::{Layout, Server, Settings, Shutdown};
 use super::source::{Existing, Source};
 use super::{Durability, Running, failure, io_failure};
@@ -198,6 +198,10 @@ impl Signals {
 
 async fn ephemeral(durability: Durability, leave: &mut Leave) -> Result<()> {
     let source = Source::find(Existing::Nothing).await?;
+    tokio::select! {
+        fetched = source.fetch() => fetched?,
+        _ = leave.requested() => return Ok(()),
+    }
     let directory = source.private_temporary().await?;
     let root = directory.path().to_owned();
     let layout = Layout { socket: root.clone(), root };
@@ -276,7 +280,11 @@ async fn keep(
     port: Option<u16>,
     leave: &mut Leave,
 ) -> Result<()> {
-    let prepared = home.prepare(&mut keeper, port).await?;
+    let prepared = prepare(home, &mut keeper, port, leave).await;
+    if !matches!(prepared, Ok(Some(_))) {
+        home.forget_if_unused();
+    }
+    let Some(prepared) = prepared? else { return Ok(()) };
     let orphans_may_take = Instant::now() + ORPHAN_PATIENCE;
     loop {
         let mut server = prepared.launch()?;
@@ -297,6 +305,22 @@ async fn keep(
             return outcome.and(stopped);
         }
     }
+}
+
+/// Makes everything ready for the server to be launched; nothing if the end came first.
+async fn prepare(
+    home: &Home,
+    keeper: &mut Keeper,
+    port: Option<u16>,
+    leave: &mut Leave,
+) -> Result<Option<Prepared>> {
+    keeper.take_over()?;
+    let source = Source::find(home.holds()?).await?;
+    tokio::select! {
+        fetched = source.fetch() => fetched?,
+        _ = leave.requested() => return Ok(None),
+    }
+    home.prepare(source, port).await.map(Some)
 }
 
 /// Whether the backends of a postmaster that was killed have not yet noticed.

@@ -29,6 +29,7 @@ use tempfile::TempDir;
 use tokio::time::{interval, timeout};
 use tokio_postgres::NoTls;
 
+use super::docker;
 use super::process::{Layout, Server, Settings};
 use super::source::{Existing, Source, fits_a_socket, random_password};
 use super::{Durability, Running, failure, io_failure};
@@ -74,7 +75,7 @@ impl Home {
     /// Opens a data directory, and creates it if it is not there.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Server`] if something else is there, which is left alone.
+    /// [`crate::error::ErrorKind::Server`] if something else is there, which is left alone.
     pub(super) fn open(root: &Path) -> Result<Self> {
         if let Some(home) = Self::existing(root)? {
             return Ok(home);
@@ -102,7 +103,8 @@ impl Home {
                     .hint("choose another directory with --data-dir, or run as its owner"));
             }
         };
-        if entries.is_empty() || entries.iter().any(|entry| entry.file_name() == LOCK) {
+        // The lock file comes first, so that where anything of ours was seen it now is.
+        if entries.is_empty() || root.join(LOCK).exists() {
             return Ok(Some(Self { root: root.to_owned() }));
         }
         Err(failure(format!("{} is not empty and not a data directory of ours", root.display()))
@@ -117,6 +119,8 @@ impl Home {
     pub(super) async fn join(&self) -> Result<Joined> {
         let joined = timeout(PATIENCE, async {
             let mut tick = interval(POLL);
+            // The first entry in the directory, by which it is known as ours.
+            self.open_lock(LOCK)?;
             let user = loop {
                 tick.tick().await;
                 if let Some(lock) = self.try_lock("users", FlockArg::LockSharedNonblock)? {
@@ -187,45 +191,48 @@ impl Home {
             .map_err(|e| io_failure(format_args!("cannot change {}", path.display()), e))
     }
 
-    /// Makes everything ready for the server to be launched: what runs it, who owns the files, the
-    /// cluster, the place of the socket.
-    pub(super) async fn prepare(&self, keeper: &mut Keeper, port: Option<u16>) -> Result<Prepared> {
-        keeper.write(&State { guardian: std::process::id().cast_signed(), running: None })?;
-        let prepared = self.prepare_files(port).await;
-        if prepared.is_err() {
-            self.forget_if_unused();
+    /// The data that is there.
+    pub(super) fn holds(&self) -> Result<Existing> {
+        if let Ok(volume) = fs::read_to_string(self.path("volume")) {
+            return Ok(Existing::Volume(volume));
         }
-        prepared
+        let data = self.path("data");
+        let Ok(version) = fs::read_to_string(data.join("PG_VERSION")) else {
+            return Ok(Existing::Nothing);
+        };
+        let major = version.trim().parse();
+        major
+            .map(|major| Existing::Cluster { data, major })
+            .map_err(|_| failure(format!("the data in {} is damaged", self.root.display())))
     }
 
-    async fn prepare_files(&self, port: Option<u16>) -> Result<Prepared> {
+    /// Makes everything ready for the server to be launched: who owns the files, the cluster, the
+    /// place of the socket.
+    pub(super) async fn prepare(&self, source: Source, port: Option<u16>) -> Result<Prepared> {
         if let Some(port) = port {
             require_free(port)?;
         }
-        let data = self.path("data");
-        let volume = fs::read_to_string(self.path("volume")).ok();
-        let existing = match (&volume, fs::read_to_string(data.join("PG_VERSION"))) {
-            (Some(_), _) => Existing::Volume,
-            (None, Ok(version)) => Existing::Cluster {
-                data: &data,
-                major: version.trim().parse().map_err(|_| {
-                    failure(format!("{} is damaged", data.join("PG_VERSION").display()))
-                })?,
-            },
-            (None, Err(_)) => Existing::Nothing,
-        };
-        let source = Source::find(existing).await?;
         self.hand_over(&source)?;
         let password = self.password(&source)?;
         let mut layout = Layout { root: self.root.clone(), socket: self.path("run") };
-        let mut socket = None;
-        match &source {
-            Source::Local(installation) => {
-                installation.require_entry(&self.root).await?;
-                if matches!(existing, Existing::Nothing) {
+        let (mut socket, mut volume) = (None, None);
+        match (&source, self.holds()?) {
+            (Source::Docker(docker), Existing::Volume(name)) => {
+                docker.settle(&name).await?;
+                volume = Some(name);
+            }
+            (Source::Docker(_), _) => {
+                let name = docker::unique_name();
+                write_private(&self.path("volume"), &name)?;
+                volume = Some(name);
+            }
+            (Source::Local(installation), existing) => {
+                let entered = installation.require_entry(&self.root).await;
+                entered.map_err(|e| e.hint("choose another directory with --data-dir"))?;
+                if !matches!(existing, Existing::Cluster { .. }) {
                     installation.initialise(&layout, Some(&self.path("password"))).await?;
                 }
-                settle(&data).await?;
+                settle(&layout.data()).await?;
                 if fits_a_socket(&layout.socket) {
                     self.renew_run(&source)?;
                 } else {
@@ -234,13 +241,7 @@ impl Home {
                     socket = Some(directory);
                 }
             }
-            Source::Docker(_) if volume.is_none() => {
-                let name = format!("occupancy-{:016x}", rand::random::<u64>());
-                write_private(&self.path("volume"), &name)?;
-            }
-            Source::Docker(_) => {}
         }
-        let volume = fs::read_to_string(self.path("volume")).ok();
         let settings = Settings { durability: Durability::Full, port };
         Ok(Prepared { source, layout, settings, password, volume, _socket: socket })
     }
@@ -284,7 +285,7 @@ impl Home {
     }
 
     /// Removes what a failed first start leaves, so that the next one finds nothing odd.
-    fn forget_if_unused(&self) {
+    pub(super) fn forget_if_unused(&self) {
         if self.path("data").exists() || self.path("volume").exists() {
             return;
         }
@@ -300,18 +301,21 @@ impl Home {
     }
 
     fn try_lock(&self, name: &str, kind: FlockArg) -> Result<Option<Flock<File>>> {
-        let path = self.path(name);
-        let cannot = |e| {
-            io_failure(format_args!("cannot lock {}", path.display()), e)
-                .hint("choose another directory with --data-dir, or run as its owner")
-        };
-        let mut options = OpenOptions::new();
-        options.read(true).write(true).create(true).truncate(false).mode(0o600);
-        match Flock::lock(options.open(&path).map_err(cannot)?, kind) {
+        match Flock::lock(self.open_lock(name)?, kind) {
             Ok(lock) => Ok(Some(lock)),
             Err((_, Errno::EWOULDBLOCK)) => Ok(None),
-            Err((_, errno)) => Err(cannot(errno.into())),
+            Err((_, errno)) => Err(io_failure("cannot lock the data directory", errno.into())),
         }
+    }
+
+    fn open_lock(&self, name: &str) -> Result<File> {
+        let path = self.path(name);
+        let mut options = OpenOptions::new();
+        options.read(true).write(true).create(true).truncate(false).mode(0o600);
+        options.open(&path).map_err(|e| {
+            io_failure(format_args!("cannot open {}", path.display()), e)
+                .hint("choose another directory with --data-dir, or run as its owner")
+        })
     }
 
     /// What the keeper says of itself. Half written counts as nothing.
@@ -347,16 +351,19 @@ impl User {
 }
 
 impl Keeper {
-    /// Tells others where the server listens.
-    pub(super) fn announce(&mut self, running: &Running) -> Result<()> {
-        self.write(&State {
-            guardian: std::process::id().cast_signed(),
-            running: Some(running.clone()),
-        })
+    /// Tells others whom to tell when the server should stop.
+    pub(super) fn take_over(&mut self) -> Result<()> {
+        self.write(None)
     }
 
-    fn write(&mut self, state: &State) -> Result<()> {
-        let text = serde_json::to_vec(state).map_err(io::Error::from);
+    /// Tells others where the server listens.
+    pub(super) fn announce(&mut self, running: &Running) -> Result<()> {
+        self.write(Some(running.clone()))
+    }
+
+    fn write(&mut self, running: Option<Running>) -> Result<()> {
+        let state = State { guardian: std::process::id().cast_signed(), running };
+        let text = serde_json::to_vec(&state).map_err(io::Error::from);
         text.and_then(|text| {
             self.0.set_len(0)?;
             self.0.rewind()?;

@@ -80,6 +80,10 @@ pub struct Running {
     pub log: PathBuf,
     /// The port on 127.0.0.1, if it listens there.
     pub port: Option<u16>,
+    /// The process id of the guardian, which stops the server on `SIGTERM`.
+    pub guardian: u32,
+    /// The process id of the server, or of the `docker run` that it hangs on.
+    pub process: u32,
 }
 
 /// A server for as long as this value, or this process, lives.

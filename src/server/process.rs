@@ -160,8 +160,7 @@ impl Server {
     pub(super) async fn ready(&mut self, version: String) -> Result<Running> {
         let mut tick = interval(POLL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let patience = if self.container.is_some() { Container::PATIENCE } else { START_PATIENCE };
-        let started = timeout(patience, async {
+        let started = timeout(START_PATIENCE, async {
             while !self.answers().await? {
                 tick.tick().await;
             }
@@ -176,6 +175,8 @@ impl Server {
             version,
             log: self.log.clone(),
             port: self.access.port,
+            guardian: std::process::id(),
+            process: self.child.id().unwrap_or_default(),
         })
     }
 

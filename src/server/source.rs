@@ -23,29 +23,31 @@ pub(super) enum Source {
 }
 
 /// Data that a source must be able to go on with.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Existing<'a> {
+#[derive(Clone, Debug)]
+pub(super) enum Existing {
     /// There is none yet.
     Nothing,
     /// A database cluster of this major version.
-    Cluster { data: &'a Path, major: u32 },
-    /// A volume of Docker's.
-    Volume,
+    Cluster { data: PathBuf, major: u32 },
+    /// This volume of Docker's.
+    Volume(String),
 }
 
 impl Source {
     /// The first way that works.
     ///
     /// # Errors
-    /// [`crate::ErrorKind::Server`] with a line for each way, if none does.
-    pub(super) async fn find(existing: Existing<'_>) -> Result<Self> {
+    /// [`crate::error::ErrorKind::Server`] with a line for each way, if none does.
+    pub(super) async fn find(existing: Existing) -> Result<Self> {
         let mut failures = Vec::new();
-        let (data, major) = match existing {
-            Existing::Cluster { data, major } => (Some(data), Some(major)),
-            Existing::Nothing | Existing::Volume => (None, None),
+        let (data, major) = match &existing {
+            Existing::Cluster { data, major } => (Some(data), Some(*major)),
+            Existing::Nothing | Existing::Volume(_) => (None, None),
         };
-        if !matches!(existing, Existing::Volume) {
-            match Installation::find(major, &ServerUser::candidates(data)).await {
+        if !matches!(existing, Existing::Volume(_)) {
+            match Installation::find(major, &ServerUser::candidates(data.map(PathBuf::as_path)))
+                .await
+            {
                 Ok(installation) => return Ok(Self::Local(installation)),
                 Err(ways) => failures.extend(ways),
             }
@@ -56,7 +58,7 @@ impl Source {
                 Err(why) => failures.push(format!("Docker: {why}")),
             }
         }
-        Err(not_found(existing, &failures))
+        Err(not_found(&existing, &failures))
     }
 
     pub(super) fn user(&self) -> &ServerUser {
@@ -70,6 +72,14 @@ impl Source {
         match self {
             Self::Local(installation) => installation.describe(),
             Self::Docker(docker) => docker.describe(),
+        }
+    }
+
+    /// Brings what has to come over the network. May be given up at any time.
+    pub(super) async fn fetch(&self) -> Result<()> {
+        match self {
+            Self::Local(_) => Ok(()),
+            Self::Docker(docker) => docker.fetch().await,
         }
     }
 
@@ -134,7 +144,7 @@ pub(super) fn fits_a_socket(directory: &Path) -> bool {
     directory.as_os_str().len() + "/.s.PGSQL.65535".len() <= LONGEST
 }
 
-fn not_found(existing: Existing<'_>, failures: &[String]) -> crate::error::Error {
+fn not_found(existing: &Existing, failures: &[String]) -> crate::error::Error {
     match existing {
         Existing::Nothing => {
             failure(format!("no PostgreSQL {OLDEST_MAJOR} or newer to run was found"))
@@ -145,7 +155,7 @@ fn not_found(existing: Existing<'_>, failures: &[String]) -> crate::error::Error
             data.display()
         ))
         .hint(format!("install PostgreSQL {major}, or choose another directory with --data-dir")),
-        Existing::Volume => failure("the data is in a volume of Docker, which does not answer")
+        Existing::Volume(_) => failure("the data is in a volume of Docker, which does not answer")
             .hint("start Docker, or choose another directory with --data-dir"),
     }
     .detail(failures.join("\n"))

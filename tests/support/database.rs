@@ -7,7 +7,7 @@ use occupancy::schema::Runner;
 use tokio::sync::OnceCell;
 use tokio_postgres::Client;
 
-use super::{Server, connect};
+use super::{Server, connect, wait_for};
 
 /// A database of a test's own, with the schema installed. Dropped with this value.
 pub(crate) struct TestDb {
@@ -79,7 +79,18 @@ impl TestDb {
     ///
     /// Each entry begins with time, process, `user@database` and SQLSTATE.
     pub(crate) async fn server_log(&self) -> String {
-        let log = self.server.log().await;
+        // On its way through a collector or a container the log may lag behind: read up to a mark.
+        let mark = format!("mark {:016x}", rand::random::<u64>());
+        let raise = format!("do $$ begin raise log '{mark}'; end $$");
+        self.connect().await.batch_execute(&raise).await.expect("a superuser may log");
+        let mut log = String::new();
+        wait_for("the log", async || {
+            log = self.server.log().await;
+            log.contains(&mark)
+        })
+        .await;
+        let before_mark = log.find(&mark).and_then(|mark| log[..mark].rfind('\n'));
+        log.truncate(before_mark.unwrap_or_default());
         let here = format!("@{} ", self.name);
         let mut ours = false;
         let mut entries = String::new();

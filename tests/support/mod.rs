@@ -10,6 +10,7 @@
 mod database;
 pub(crate) mod fixture;
 mod janitor;
+mod place;
 pub(crate) mod platform;
 mod wait;
 
@@ -22,6 +23,7 @@ use tokio_postgres::{Client, NoTls};
 
 pub(crate) use self::database::{TestDb, empty_database};
 use self::janitor::Janitor;
+pub(crate) use self::place::Place;
 pub(crate) use self::wait::{backend_pid, wait_for, wait_until_blocked};
 
 /// The `occupancy` program.
@@ -75,7 +77,7 @@ impl Server {
     async fn start() -> Self {
         let prefix = format!("occupancy_test_{:08x}", rand::random::<u32>());
         if let Ok(url) = std::env::var("OCCUPANCY_TEST_URL") {
-            let janitor = Janitor::engage(&url, &prefix);
+            let janitor = Janitor::for_databases(&url, &prefix);
             return Self { url, log: None, prefix, _companion: Companion::Janitor(janitor) };
         }
         let server = ephemeral(Durability::None).await;

@@ -1,0 +1,17 @@
+create or replace function occupancy.counts_of(requests occupancy.request[])
+returns occupancy.concurrency_count[]
+language plpgsql volatile
+as $$
+begin
+  return array(
+    select row(k.access_key, k.compute_used, p.max_concurrent_sessions, k.system_used,
+               p.max_concurrent_system_sessions)::occupancy.concurrency_count
+    from occupancy.keypair k
+    join occupancy.resource_policy p on p.name = k.resource_policy
+    where k.access_key = any (array(select r.access_key from unnest(requests) as r)));
+end;
+$$;
+
+comment on function occupancy.counts_of(occupancy.request[]) is
+  'Internal. The counts and limits of the keys of a batch, as they are now.';
+revoke all on function occupancy.counts_of(occupancy.request[]) from public;

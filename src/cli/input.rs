@@ -1,0 +1,77 @@
+//! Arguments as people type them.
+
+use uuid::Uuid;
+
+use crate::model::KernelRequest;
+use crate::slots::ResourceSlots;
+
+/// What clap shows beside the argument that it could not read.
+type Complaint = String;
+
+/// `cpu=4,mem=16g` or a JSON object. Amounts are left to the database, which knows their grammar.
+pub(super) fn slots(text: &str) -> Result<ResourceSlots, Complaint> {
+    if text.trim_start().starts_with('{') {
+        return text.parse().map_err(|error: crate::Error| {
+            format!("{error}: {}", error.detail_text().unwrap_or_default())
+        });
+    }
+    pairs(text)?
+        .into_iter()
+        .try_fold(ResourceSlots::new(), |slots, (name, amount)| add(slots, name, amount))
+}
+
+/// `agent=i-01,cpu=4,mem=16g`, with `kernel_id=…` if the caller has one, or a JSON object with
+/// `agent`, `slots` and perhaps `kernel_id`.
+pub(super) fn kernel(text: &str) -> Result<KernelRequest, Complaint> {
+    if text.trim_start().starts_with('{') {
+        return serde_json::from_str(text).map_err(|error| error.to_string());
+    }
+    let (mut agent, mut kernel_id, mut slots) = (None, None, ResourceSlots::new());
+    for (name, value) in pairs(text)? {
+        match name {
+            "agent" => agent = Some(value.to_owned()),
+            "kernel_id" => kernel_id = Some(value.parse::<Uuid>().map_err(|e| e.to_string())?),
+            _ => slots = add(slots, name, value)?,
+        }
+    }
+    let agent = agent.ok_or("it names no agent: write agent=i-01,cpu=4")?;
+    Ok(KernelRequest { kernel_id, agent, slots })
+}
+
+fn pairs(text: &str) -> Result<Vec<(&str, &str)>, Complaint> {
+    let pair =
+        |part| str::split_once(part, '=').ok_or_else(|| format!("`{part}` is no name=value"));
+    text.split(',').map(str::trim).filter(|part| !part.is_empty()).map(pair).collect()
+}
+
+fn add(slots: ResourceSlots, name: &str, amount: &str) -> Result<ResourceSlots, Complaint> {
+    match slots.get(name) {
+        Some(_) => Err(format!("{name} is given twice")),
+        None => Ok(slots.with(name, amount)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_kernel_is_typed_in_short_or_as_json() {
+        let short = kernel("agent=i-01,cpu=4,cuda.shares=0.5").expect("short form");
+        let long = r#"{"agent": "i-01", "slots": {"cpu": 4, "cuda.shares": 0.5}}"#;
+        assert_eq!(kernel(long).expect("JSON"), short);
+        assert_eq!(short.slots.get("cuda.shares"), Some("0.5"));
+        let id = "00000000-0000-0000-0000-000000000001";
+        let with_id = kernel(&format!("agent=i-01,kernel_id={id}")).expect("short form");
+        assert_eq!(with_id.kernel_id, Some(id.parse().expect("an id")));
+    }
+
+    #[test]
+    fn what_cannot_be_meant_is_refused() {
+        for wrong in ["cpu=4", "agent=i-01,cpu", "agent=i-01,cpu=1,cpu=2", "agent=a,kernel_id=1"] {
+            kernel(wrong).expect_err(wrong);
+        }
+        slots("{]").expect_err("no JSON");
+        assert!(slots("").expect("nothing at all").is_empty());
+    }
+}

@@ -1,0 +1,176 @@
+//! The replay of a cluster trace.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::support::{TestDb, program};
+
+const PATIENCE: Duration = Duration::from_secs(600);
+
+const NODES: &str = "sn,cpu_milli,memory_mib,gpu,model
+n-1,8000,8192,2,T4
+n-2,4000,4096,0,
+";
+
+/// Two that share a GPU, one that comes when they have gone, one that never fits, one that never
+/// leaves.
+const PODS: &str =
+    "name,cpu_milli,memory_mib,num_gpu,gpu_milli,gpu_spec,qos,pod_phase,creation_time,deletion_time,scheduled_time
+a,1000,1024,1,333,,LS,Running,0,10,1
+b,1500,1024,1,667,,LS,Running,0,10,2
+c,8000,8192,2,1000,,BE,Running,10,20,10
+d,9000,1024,0,0,,BE,Pending,3,9,
+e,500,512,0,0,,LS,Running,21,,21
+";
+
+async fn replay(db: &TestDb, nodes: &Path, pods: &Path, options: &[&str]) -> Output {
+    let mut command = Command::new(program());
+    command
+        .arg("replay")
+        .args(["--json", "--database-url", db.url(), "--nodes"])
+        .arg(nodes)
+        .arg("--pods")
+        .arg(pods)
+        .args(options)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    timeout(PATIENCE, command.output()).await.expect("it ends").expect("it runs")
+}
+
+fn report(output: &Output) -> Value {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{stderr}");
+    serde_json::from_slice(&output.stdout).expect("JSON")
+}
+
+/// Whatever was replayed: nothing was exceeded, all was released, the audit found nothing.
+fn is_sound(summary: &Value) {
+    assert_eq!(summary["broken"], json!([]), "{summary}");
+    assert_eq!(summary["end"]["empty_agents"], summary["end"]["agents"]);
+    assert!(summary["audits"].as_u64() >= Some(2), "{summary}");
+}
+
+/// Databases of replays are gone; others may be at it on the same server.
+async fn leaves_no_database(db: &TestDb, before: &[String]) {
+    let after = replay_databases(db).await;
+    let new: Vec<_> = after.iter().filter(|name| !before.contains(name)).collect();
+    assert!(new.is_empty(), "{new:?}");
+}
+
+async fn replay_databases(db: &TestDb) -> Vec<String> {
+    let sql = "select datname::text from pg_database where datname like 'occupancy\\_replay\\_%'";
+    let rows = db.connect().await.query(sql, &[]).await.expect("databases can be listed");
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
+struct Files {
+    _directory: TempDir,
+    nodes: PathBuf,
+    pods: PathBuf,
+}
+
+fn files(nodes: &str, pods: &str) -> Files {
+    let directory = TempDir::with_prefix("occupancy-test-").expect("a temporary directory");
+    let file = |name: &str, text: &str| {
+        let path = directory.path().join(name);
+        fs::write(&path, text).expect("it is ours");
+        path
+    };
+    let (nodes, pods) = (file("nodes.csv", nodes), file("pods.csv", pods));
+    Files { _directory: directory, nodes, pods }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_trace_goes_as_it_must() {
+    let db = TestDb::new().await;
+    let files = files(NODES, PODS);
+    // One manager: what it finds at each moment is what the trace's clock says.
+    let options = ["--managers", "1", "--keys", "1", "--limit", "2"];
+    let output = replay(&db, &files.nodes, &files.pods, &options).await;
+    let summary = &report(&output)["summary"];
+    is_sound(summary);
+    assert_eq!(summary["admitted"], 4);
+    assert_eq!(summary["rejected"], json!({ "concurrency_limit": 1 }));
+    assert_eq!(summary["keys"][0]["peak"], 2);
+    assert_eq!(summary["end"], json!({ "released": 1, "agents": 2, "empty_agents": 2 }));
+
+    let options = ["--managers", "1", "--keys", "7", "--limit", "9", "--arrivals-only"];
+    let output = replay(&db, &files.nodes, &files.pods, &options).await;
+    let summary = &report(&output)["summary"];
+    is_sound(summary);
+    // `d` fits nowhere, and `c` not beside `a` or `b` on the one node with GPUs.
+    assert_eq!(summary["rejected"]["agent_capacity"], 2);
+    let shares = summary["slots"].as_array().expect("slots").iter();
+    let shares = shares.clone().find(|slot| slot["slot"] == "cuda.shares").expect("shares");
+    assert_eq!((&shares["peak"], &shares["available"]), (&json!("1"), &json!("2")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_malformed_trace_is_refused_before_anything_is_done() {
+    let db = TestDb::new().await;
+    let before = replay_databases(&db).await;
+    let wrong = PODS.replace("b,1500", "b,1.5");
+    for (nodes, pods, place) in [
+        (NODES, wrong.as_str(), "line 3: "),
+        (PODS, PODS, "line 2: missing field `sn`"),
+        ("sn,cpu_milli,memory_mib,gpu,model\n", PODS, "it has no rows"),
+    ] {
+        let files = files(nodes, pods);
+        let output = replay(&db, &files.nodes, &files.pods, &[]).await;
+        assert_eq!(output.status.code(), Some(1));
+        let error: Value = serde_json::from_slice(&output.stderr).expect("JSON alone");
+        let detail = error["error"]["detail"].as_str().expect("a detail");
+        assert!(detail.starts_with(place), "{detail}");
+    }
+    leaves_no_database(&db, &before).await;
+}
+
+/// The OpenB trace where it lies beside the project; the project does not ship it.
+fn openb() -> Option<[PathBuf; 2]> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/traces/openb");
+    let files = ["openb_node_list_all_node.csv", "openb_pod_list_default.csv"];
+    let files = files.map(|name| folder.join(name));
+    if files.iter().all(|file| file.is_file()) {
+        return Some(files);
+    }
+    println!("NOT RUN on the OpenB trace: there is none in {}", folder.display());
+    None
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openb_by_its_clock_stays_sound() {
+    let Some([nodes, pods]) = openb() else { return };
+    let db = TestDb::new().await;
+    let options = ["--managers", "8", "--keys", "50", "--limit", "2"];
+    let report = report(&replay(&db, &nodes, &pods, &options).await);
+    let summary = &report["summary"];
+    is_sound(summary);
+    let rejected = summary["rejected"].as_object().expect("by code");
+    let total: u64 = rejected.values().filter_map(Value::as_u64).sum();
+    assert_eq!(summary["admitted"].as_u64().map(|admitted| admitted + total), Some(8152));
+    // The trace has at most 56 at once, each manager one more that is about to leave.
+    assert!(summary["peak_sessions"].as_i64() <= Some(56 + 8), "{summary}");
+    assert!(rejected.contains_key("concurrency_limit"), "no limit was ever hit: {summary}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openb_without_departures_fills_forty_nodes() {
+    let Some([nodes, pods]) = openb() else { return };
+    let db = TestDb::new().await;
+    let options = ["--arrivals-only", "--node-count", "40", "--keys", "50", "--limit", "10"];
+    let report = report(&replay(&db, &nodes, &pods, &options).await);
+    let summary = &report["summary"];
+    is_sound(summary);
+    assert_eq!(summary["end"]["agents"], 40);
+    assert_eq!(summary["end"]["released"], summary["admitted"]);
+    let fullest = summary["slots"].as_array().expect("slots").iter();
+    let fullest = fullest.filter_map(|slot| slot["percent"].as_f64()).fold(0.0, f64::max);
+    assert!((95.0..=100.0).contains(&fullest), "{summary}");
+}
