@@ -72,7 +72,8 @@ $$;
 comment on function occupancy.admit_together(
   occupancy.request[], bigint[], occupancy.demand[]
 ) is
-  'Internal. Writes the requests at the positions, whose ids are claimed and whose demands fit.';
+  'Internal. Writes the requests at the positions, whose ids are claimed and whose demands fit. '
+  'OC006 if somebody has taken a kernel id meanwhile.';
 revoke all on function occupancy.admit_together(
   occupancy.request[], bigint[], occupancy.demand[]
 ) from public;

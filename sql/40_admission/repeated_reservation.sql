@@ -23,12 +23,7 @@ begin
   select k.* into key from occupancy.read_key(session_id, access_key, session_type) as k;
   -- None any more: it was pruned, so it had ended.
   if stored.session_id is null or stored.status <> 'RUNNING' then
-    return occupancy.rejection(
-      session_id, access_key, key.used, key.max,
-      jsonb_build_array(jsonb_build_object(
-        'code', 'session_ended', 'scope', 'session', 'scope_id', session_id, 'slot', null,
-        'used', null, 'requested', null, 'max', null,
-        'message', format('session %s has ended', session_id))));
+    return occupancy.ended_rejection(session_id, access_key, key.used, key.max);
   end if;
   if (stored.access_key, stored.session_type) is distinct from (access_key, session_type)
      or stored.project is distinct from project

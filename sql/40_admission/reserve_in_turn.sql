@@ -3,7 +3,12 @@ returns occupancy.admission
 language plpgsql volatile
 as $$
 begin
-  if (request.refusal).outcome is not null then
+  -- An unknown key or agent does not matter where the id alone decides.
+  if (request.refusal).outcome is not null
+     and ((request.refusal).code not in ('OC002', 'OC003')
+          or not exists (
+            select from occupancy.session s where s.session_id = request.session_id))
+  then
     return request.refusal;
   end if;
   return occupancy.reserve(

@@ -13,7 +13,7 @@ declare
   fresh constant boolean := occupancy.enter_ledger();
   claimed uuid[];
   used_before occupancy.concurrency_count[];
-  together bigint[] := '{}';
+  together bigint[] := '{}'::bigint[];
   answers occupancy.admission[];
   request occupancy.request;
 begin

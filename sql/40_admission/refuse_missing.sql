@@ -1,6 +1,6 @@
-create or replace function occupancy.refuse_unknown(
+create or replace function occupancy.refuse_missing(
   requests occupancy.request[],
-  claimed uuid[],
+  pruned_ids uuid[],
   unknown_keys text[],
   unknown_agents text[]
 )
@@ -12,11 +12,9 @@ begin
     select row(
       r.session_id, r.access_key, r.session_type, r.project, r.placed,
       case
-        when (r.refusal).outcome is not null
-             or exists (
-               select from occupancy.session s
-               where s.session_id = r.session_id and s.session_id <> all (claimed))
-        then r.refusal
+        when (r.refusal).outcome is not null then r.refusal
+        when r.session_id = any (pruned_ids)
+        then occupancy.ended_rejection(r.session_id, r.access_key, null, null)
         when r.access_key = any (unknown_keys)
         then occupancy.refusal(r.session_id, r.access_key, 'OC002', 'unknown access key')
         when (r.placed).agent_ids && unknown_agents
@@ -29,7 +27,11 @@ begin
 end;
 $$;
 
-comment on function occupancy.refuse_unknown(occupancy.request[], uuid[], text[], text[]) is
-  'Internal. A batch in which requests of these keys (OC002) and agents (OC003) are refused, unless '
-  'an id that was not claimed decides alone.';
-revoke all on function occupancy.refuse_unknown(occupancy.request[], uuid[], text[], text[]) from public;
+comment on function occupancy.refuse_missing(
+  occupancy.request[], uuid[], text[], text[]
+) is
+  'Internal. A batch in which the requests of ids that have ended and were pruned since, of '
+  'unknown keys (OC002) and of unknown agents (OC003) carry their answer.';
+revoke all on function occupancy.refuse_missing(
+  occupancy.request[], uuid[], text[], text[]
+) from public;
