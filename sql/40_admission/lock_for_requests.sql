@@ -5,6 +5,7 @@ create or replace function occupancy.lock_for_requests(
 language plpgsql volatile
 as $$
 declare
+  taken_ids uuid[];
   pruned_ids uuid[];
   unknown_keys text[] := array(
     select distinct r.access_key from unnest(requests) as r where r.access_key is not null);
@@ -13,39 +14,42 @@ declare
 begin
   -- The ids first, sorted. A claim that is withdrawn later keeps others waiting until we commit,
   -- just as one that stays.
-  with claims as (
-    insert into occupancy.session (
-      session_id, status, access_key, session_type, user_id, project, resource_group, domain,
-      created_at)
+  with asked as (
     select distinct on (r.session_id)
-           r.session_id, 'RUNNING', r.access_key, r.session_type, k.user_id, r.project,
-           a.resource_group, k.domain, occupancy.clock()
+           r.session_id, r.access_key, r.session_type, r.project, k.user_id, k.domain,
+           a.resource_group
     from unnest(requests) with ordinality as r (
       session_id, access_key, session_type, project, placed, refusal, position)
-    -- Claimed for its first request, even one that nobody knows the key or agent of: should they be
-    -- registered before they are locked, its claim would come too late.
+    -- Of the first request, even if nobody knows its key or agent: should they be registered before
+    -- they are locked, a claim would come too late, and that of another request would be wrong.
     left join occupancy.keypair k on k.access_key = r.access_key
     left join occupancy.agent a on a.agent_id = (r.placed).agent_ids[1]
     where r.session_id is not null
-      and not exists (select from occupancy.session s where s.session_id = r.session_id)
     order by r.session_id, r.position
+  ), claims as (
+    insert into occupancy.session (
+      session_id, status, access_key, session_type, user_id, project, resource_group, domain,
+      created_at)
+    select k.session_id, 'RUNNING', k.access_key, k.session_type, k.user_id, k.project,
+           k.resource_group, k.domain, occupancy.clock()
+    from asked k
+    where not exists (select from occupancy.session s where s.session_id = k.session_id)
+    order by k.session_id
     on conflict do nothing
     returning session_id
   )
-  select coalesce(array_agg(c.session_id), '{}') into claimed from claims c;
+  select array(select c.session_id from claims c),
+         array(select k.session_id from asked k except select c.session_id from claims c)
+  into claimed, taken_ids;
   -- Those that are there stay until we commit. Were one pruned, somebody else could claim it and
   -- wait for a key of ours, while we come to wait for his claim.
   pruned_ids := array(
-    select r.session_id from unnest(requests) as r where r.session_id is not null
-    except
-    select unnest(claimed));
-  pruned_ids := array(
-    select unnest(pruned_ids)
+    select unnest(taken_ids)
     except
     select held.session_id
     from (
       select s.session_id from occupancy.session s
-      where s.session_id = any (pruned_ids)
+      where s.session_id = any (taken_ids)
       order by s.session_id for share
     ) as held);
 
