@@ -1,5 +1,7 @@
 //! Random calls: what can be asked, of few enough things that they meet.
 
+use std::ops::Range;
+
 use proptest::collection::{btree_map, vec};
 use proptest::option;
 use proptest::prelude::*;
@@ -161,19 +163,23 @@ fn limits() -> impl Strategy<Value = Written> {
 }
 
 fn reservation() -> impl Strategy<Value = Reservation> {
-    let kernel = (option::weighted(0.4, 0..12_u8), 0..5_u8, slots());
+    let kernel = (option::weighted(0.3, 0..40_u8), mostly(0..4, 4), slots());
     let session_type = prop_oneof![
         5 => Just("interactive"), 1 => Just("batch"), 1 => Just("inference"), 2 => Just("system")
     ];
-    (0..24_u8, 0..4_u8, session_type, option::weighted(0.4, 0..2_u8), vec(kernel, 1..4)).prop_map(
-        |(session, key, session_type, project, kernels)| Reservation {
+    (0..30_u8, mostly(0..3, 3), session_type, option::weighted(0.4, 0..2_u8), vec(kernel, 1..4))
+        .prop_map(|(session, key, session_type, project, kernels)| Reservation {
             session,
             key,
             session_type,
             project,
             kernels,
-        },
-    )
+        })
+}
+
+/// One of those that are there from the beginning, and now and then another one.
+fn mostly(present: Range<u8>, other: u8) -> impl Strategy<Value = u8> {
+    prop_oneof![15 => present, 1 => Just(other)]
 }
 
 fn scope() -> impl Strategy<Value = &'static str> {
@@ -181,20 +187,18 @@ fn scope() -> impl Strategy<Value = &'static str> {
 }
 
 fn registry() -> impl Strategy<Value = Step> {
-    let maximum = || option::weighted(0.7, 0..6_i64);
+    let maximum = || option::weighted(0.7, prop_oneof![6 => 1..9_i64, 1 => Just(0)]);
+    let kernels = option::weighted(0.3, 1..4_i64);
     let status = prop_oneof![
-        Just(None),
-        Just(Some("ALIVE")),
-        Just(Some("LOST")),
-        Just(Some("RESTARTING")),
-        Just(Some("TERMINATED"))
+        8 => Just(None),
+        1 => prop::sample::select(["ALIVE", "LOST", "RESTARTING", "TERMINATED"].map(Some).to_vec()),
     ];
     prop_oneof![
-        2 => (0..2_u8, maximum(), maximum(), option::of(limits()), any::<bool>(), maximum())
+        2 => (0..2_u8, maximum(), maximum(), option::of(limits()), any::<bool>(), kernels)
             .prop_map(|(policy, max_sessions, max_system, total, limited, max_kernels)| {
                 Step::PutPolicy { policy, max_sessions, max_system, total, limited, max_kernels }
             }),
-        2 => (0..4_u8, 0..2_u8, 0..2_u8, prop::bool::weighted(0.8), option::of(0..1_u8)).prop_map(
+        2 => (0..4_u8, 0..2_u8, 0..2_u8, prop::bool::weighted(0.9), option::of(0..1_u8)).prop_map(
             |(key, user, policy, active, domain)| {
                 Step::PutKeypair { key, user, policy, active, domain }
             }
@@ -210,7 +214,7 @@ fn registry() -> impl Strategy<Value = Step> {
             })),
             option::weighted(0.2, 0..2_u8),
             status,
-            option::weighted(0.3, any::<bool>()),
+            option::weighted(0.3, prop::bool::weighted(0.7)),
         )
             .prop_map(|(agent, available, group, status, schedulable)| {
                 Step::PutAgent { agent, available, group, status, schedulable }
@@ -230,9 +234,9 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (0..8_usize).prop_map(Step::Repeat),
         5 => vec(reservation(), 0..5).prop_map(Step::ReserveBatch),
         3 => reservation().prop_map(Step::Check),
-        4 => (0..24_u8).prop_map(Step::Release),
-        2 => vec(0..24_u8, 0..5).prop_map(Step::ReleaseBatch),
-        3 => (0..24_u8).prop_map(Step::Terminate),
+        5 => (0..30_u8).prop_map(Step::Release),
+        2 => vec(0..30_u8, 0..5).prop_map(Step::ReleaseBatch),
+        3 => (0..30_u8).prop_map(Step::Terminate),
         4 => (0..64_usize).prop_map(Step::ReleaseKernel),
         4 => (0..64_usize, slots()).prop_map(|(n, slots)| Step::Settle(n, slots)),
         1 => (0..4_u8).prop_map(Step::Clear),

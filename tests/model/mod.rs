@@ -21,7 +21,7 @@ use crate::support::platform::{
 };
 
 /// How many lists of calls are played.
-const LISTS: usize = 8;
+const LISTS: usize = 6;
 
 /// What every list of calls starts from, so that most of the calls make sense.
 const PRELUDE: &str = r#"
