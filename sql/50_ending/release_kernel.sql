@@ -37,6 +37,6 @@ $$;
 comment on function occupancy.release_kernel(uuid) is
   'One kernel ended: frees its share on its agent and of the slot quotas, once, and leaves session '
   'counts alone; the last kernel ends the session. outcome: released, already_released or '
-  'unknown. session_ended: whether the session has ended now. OC005.';
+  'unknown. session_ended: whether the session has ended now. OC005, OC010.';
 revoke all on function occupancy.release_kernel(uuid) from public;
 grant execute on function occupancy.release_kernel(uuid) to occupancy_manager;
