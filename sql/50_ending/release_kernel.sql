@@ -29,12 +29,6 @@ begin
     return row(kernel_id, held.session_id, 'already_released', held.ended_at is not null)
       ::occupancy.kernel_outcome;
   end if;
-  -- Which kernel is the last one cannot be read off an old snapshot: locking one that ended since
-  -- fails with 40001.
-  if not fresh then
-    perform from occupancy.kernel k
-    where k.session_id = held.session_id and k.ended_at is null for share;
-  end if;
   return row(kernel_id, held.session_id, 'released', occupancy.free_kernels(held, kernel_id))
     ::occupancy.kernel_outcome;
 end;
