@@ -124,10 +124,11 @@ pub enum ErrorKind {
 ///
 /// `Display` prints the message alone; the command line prints all parts.
 #[derive(Debug, thiserror::Error)]
-#[error("{}", .0.message)]
+#[error(transparent)]
 pub struct Error(Box<Parts>);
 
-#[derive(Debug)]
+#[derive(Debug, thiserror::Error)]
+#[error("{message}")]
 struct Parts {
     kind: ErrorKind,
     message: String,
@@ -255,4 +256,17 @@ fn is_io(error: &tokio_postgres::Error) -> bool {
         cause = inner.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_keeps_its_cause() {
+        let error = Error::new(ErrorKind::Io, "cannot read").caused_by(std::io::Error::other("no"));
+        assert_eq!(error.to_string(), "cannot read");
+        let cause = std::error::Error::source(&error).expect("a cause");
+        assert_eq!(cause.to_string(), "no");
+    }
 }

@@ -321,6 +321,7 @@ async fn no_error_prints_the_password() {
         let output = finish(occupancy(&["status", "--database-url", url])).await;
         assert_eq!(output.code, Some(1), "{}", output.stderr);
         assert!(!output.stderr.contains("hunter2"), "{}", output.stderr);
+        assert!(output.stderr.contains("\ndetail: "), "{}", output.stderr);
     }
 }
 
@@ -454,14 +455,12 @@ fn demo(directory: &Path, arguments: &[&str]) -> Command {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_ends_sound_and_leaves_nothing() {
     let place = public_directory();
-    let output = finish(demo(place.path(), &["--seconds", "3", "--managers", "3"])).await;
+    let output = finish(demo(place.path(), &["--seconds", "5", "--managers", "4"])).await;
     assert_eq!(output.code, Some(0), "{}{}", output.stdout, output.stderr);
     assert!(output.stdout.ends_with("audit: sound\n"), "{}", output.stdout);
     assert!(output.stdout.contains("never exceeded"), "{}", output.stdout);
     assert!(output.stdout.contains("10 of 10 agents have nothing occupied"), "{}", output.stdout);
-    for limit in ["concurrency_limit", "user_quota"] {
-        assert!(output.stdout.contains(limit), "{limit} was not hit\n{}", output.stdout);
-    }
+    assert!(output.stdout.contains("concurrency_limit"), "no limit was hit\n{}", output.stdout);
     assert!(output.stderr.contains(" admitted, "), "no progress: {}", output.stderr);
     assert_eq!(processes_in(place.path()), Vec::<String>::new());
     assert_eq!(fs::read_dir(place.path()).expect("ours").count(), 0);

@@ -7,6 +7,7 @@ mod client;
 mod counting;
 mod ending;
 mod isolation;
+mod model;
 mod races;
 mod registry;
 mod repair;

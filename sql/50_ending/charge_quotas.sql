@@ -1,6 +1,6 @@
 create or replace function occupancy.charge_quotas(
   charged occupancy.session,
-  sessions bigint,
+  ended bigint,
   freed jsonb,
   added jsonb
 )
@@ -11,7 +11,7 @@ declare
   held record;
 begin
   for held in
-    select q.scope, q.scope_id, q.used + sessions as used, q.occupied_slots
+    select q.scope, q.scope_id, q.used, q.occupied_slots, q.scope || ' quota ' || q.scope_id as name
     from (values
       (1, 'user', charged.user_id), (2, 'project', charged.project),
       (3, 'resource_group', charged.resource_group), (4, 'domain', charged.domain)
@@ -20,22 +20,18 @@ begin
     order by c.position
     for no key update of q
   loop
-    if held.used < 0 then
-      raise exception '% quota % would run less than no session', held.scope, held.scope_id
-        using errcode = 'OC010', hint = 'run occupancy.recalc_quota';
-    end if;
     update occupancy.quota q
-    set used = held.used,
+    set used = occupancy.count_minus(held.used, ended, held.name),
         occupied_slots = occupancy.slots_plus(
-          occupancy.slots_minus(held.occupied_slots, freed, held.scope || ' quota ' || held.scope_id),
-          added)
+          occupancy.slots_minus(held.occupied_slots, freed, held.name), added)
     where q.scope = held.scope and q.scope_id = held.scope_id;
   end loop;
 end;
 $$;
 
 comment on function occupancy.charge_quotas(occupancy.session, bigint, jsonb, jsonb) is
-  'Internal. Changes the use of every quota that a session is charged to: the number of sessions '
-  'by sessions, the slots by what is freed and added. No limit is compared. OC010 below zero.';
+  'Internal. Changes the use of every quota that a session is charged to: takes off the sessions '
+  'that ended (0 or 1) and the slots that are freed, and adds slots. No limit is compared. OC010 '
+  'below zero.';
 revoke all on function occupancy.charge_quotas(occupancy.session, bigint, jsonb, jsonb)
   from public;

@@ -39,6 +39,6 @@ $$;
 
 comment on function occupancy.clear_concurrency(text) is
   'Ends every session of an access key that is there when it is called, terminating ones '
-  'included, and returns how many. For purging a user: set the key inactive first. OC002, OC005.';
+  'included, and returns how many. For purging a user: set the key inactive first. OC002, OC005, OC010.';
 revoke all on function occupancy.clear_concurrency(text) from public;
 grant execute on function occupancy.clear_concurrency(text) to occupancy_admin;

@@ -40,7 +40,7 @@ begin
   end loop;
   if active and not system then
     key_occupied := occupancy.slots_minus(key_occupied, freed, 'keypair ' || held.access_key);
-    perform occupancy.charge_quotas(held, -slot_freed, freed, '{}');
+    perform occupancy.charge_quotas(held, slot_freed, freed, '{}');
   end if;
 
   moment := occupancy.clock();
@@ -50,8 +50,10 @@ begin
     where a.agent_id = c.agent_id
   ), key_freed as (
     update occupancy.keypair p
-    set compute_used = p.compute_used - case when system then 0 else slot_freed end,
-        system_used = p.system_used - case when system then slot_freed else 0 end,
+    set compute_used = occupancy.count_minus(
+          p.compute_used, case when system then 0 else slot_freed end, 'keypair ' || p.access_key),
+        system_used = occupancy.count_minus(
+          p.system_used, case when system then slot_freed else 0 end, 'keypair ' || p.access_key),
         occupied_slots = coalesce(key_occupied, p.occupied_slots)
     where active and p.access_key = held.access_key
   ), slot_given_back as (

@@ -29,12 +29,6 @@ begin
     return row(kernel_id, held.session_id, 'already_released', held.ended_at is not null)
       ::occupancy.kernel_outcome;
   end if;
-  -- Which kernel is the last one cannot be read off an old snapshot: locking one that ended since
-  -- fails with 40001.
-  if not fresh then
-    perform from occupancy.kernel k
-    where k.session_id = held.session_id and k.ended_at is null for share;
-  end if;
   return row(kernel_id, held.session_id, 'released', occupancy.free_kernels(held, kernel_id))
     ::occupancy.kernel_outcome;
 end;
@@ -43,6 +37,6 @@ $$;
 comment on function occupancy.release_kernel(uuid) is
   'One kernel ended: frees its share on its agent and of the slot quotas, once, and leaves session '
   'counts alone; the last kernel ends the session. outcome: released, already_released or '
-  'unknown. session_ended: whether the session has ended now. OC005.';
+  'unknown. session_ended: whether the session has ended now. OC005, OC010.';
 revoke all on function occupancy.release_kernel(uuid) from public;
 grant execute on function occupancy.release_kernel(uuid) to occupancy_manager;

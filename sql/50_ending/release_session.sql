@@ -35,6 +35,6 @@ $$;
 comment on function occupancy.release_session(uuid) is
   'Ends a session: frees its slot, quotas and agents, once. outcome: released, already_released, '
   'or unknown (never seen; now remembered as ended, so that a late reservation of this id is '
-  'rejected). Repeating a call is safe. OC005.';
+  'rejected). Repeating a call is safe. OC005, OC010.';
 revoke all on function occupancy.release_session(uuid) from public;
 grant execute on function occupancy.release_session(uuid) to occupancy_manager;

@@ -61,6 +61,6 @@ $$;
 
 comment on function occupancy.release_sessions(uuid[]) is
   'Ends at most 10,000 sessions in one transaction; a row per element in input order, with the '
-  'outcomes of release_session. OC005.';
+  'outcomes of release_session. OC005, OC010.';
 revoke all on function occupancy.release_sessions(uuid[]) from public;
 grant execute on function occupancy.release_sessions(uuid[]) to occupancy_manager;

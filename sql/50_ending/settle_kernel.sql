@@ -49,6 +49,6 @@ $$;
 comment on function occupancy.settle_kernel(uuid, jsonb) is
   'What was requested for a kernel becomes what its agent really allotted, on the agent, the key '
   'and in the slot quotas; never refused for a limit. outcome: settled or already_released. OC001, '
-  'OC004 (no such kernel), OC005.';
+  'OC004 (no such kernel), OC005, OC010.';
 revoke all on function occupancy.settle_kernel(uuid, jsonb) from public;
 grant execute on function occupancy.settle_kernel(uuid, jsonb) to occupancy_manager;

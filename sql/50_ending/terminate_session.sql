@@ -34,15 +34,17 @@ begin
   from occupancy.kernel k
   where k.session_id = held.session_id and k.ended_at is null;
   update occupancy.keypair p
-  set compute_used = p.compute_used - (held.session_type <> 'system')::integer,
-      system_used = p.system_used - (held.session_type = 'system')::integer,
+  set compute_used = occupancy.count_minus(
+        p.compute_used, (held.session_type <> 'system')::integer, 'keypair ' || p.access_key),
+      system_used = occupancy.count_minus(
+        p.system_used, (held.session_type = 'system')::integer, 'keypair ' || p.access_key),
       occupied_slots = case
         when held.session_type = 'system' then p.occupied_slots
         else occupancy.slots_minus(p.occupied_slots, freed, 'keypair ' || p.access_key)
       end
   where p.access_key = held.access_key;
   if held.session_type <> 'system' then
-    perform occupancy.charge_quotas(held, -1, freed, '{}');
+    perform occupancy.charge_quotas(held, 1, freed, '{}');
   end if;
   delete from occupancy.session_concurrency c where c.session_id = held.session_id;
   update occupancy.session s set status = 'TERMINATING', terminating_at = occupancy.clock()
@@ -54,6 +56,6 @@ $$;
 comment on function occupancy.terminate_session(uuid) is
   'A session begins to end: gives back its concurrency slot and quotas at once; agents stay '
   'occupied until each kernel or the session is released. outcome: terminating, '
-  'already_terminating, already_released or unknown. OC005.';
+  'already_terminating, already_released or unknown. OC005, OC010.';
 revoke all on function occupancy.terminate_session(uuid) from public;
 grant execute on function occupancy.terminate_session(uuid) to occupancy_manager;

@@ -4,8 +4,10 @@ language plpgsql volatile
 as $$
 begin
   update occupancy.keypair p
-  set compute_used = p.compute_used - f.compute,
-      system_used = p.system_used - f.system,
+  set compute_used = occupancy.count_minus(
+        p.compute_used, f.compute, 'keypair ' || p.access_key),
+      system_used = occupancy.count_minus(
+        p.system_used, f.system, 'keypair ' || p.access_key),
       occupied_slots = occupancy.slots_minus(p.occupied_slots, f.slots, 'keypair ' || p.access_key)
   from (
     select e.access_key, count(*) filter (where not e.system) as compute,
@@ -17,7 +19,8 @@ begin
   where p.access_key = f.access_key;
 
   update occupancy.quota q
-  set used = q.used - f.sessions,
+  set used = occupancy.count_minus(
+        q.used, f.sessions, q.scope || ' quota ' || q.scope_id),
       occupied_slots = occupancy.slots_minus(
         q.occupied_slots, f.slots, q.scope || ' quota ' || q.scope_id)
   from (

@@ -34,7 +34,7 @@ use crate::pool::Handles;
 
 /// Exact concurrency limits and agent occupancy for session platforms, in PostgreSQL alone.
 #[derive(Debug, Parser)]
-#[command(name = "occupancy", version, max_term_width = 100, propagate_version = true)]
+#[command(name = "occupancy", version, max_term_width = 100)]
 #[command(after_help = "Try it: occupancy demo", after_long_help = LONG_HELP)]
 struct Cli {
     #[command(flatten)]

@@ -85,8 +85,11 @@ pub(super) fn error(error: &Error, as_json: bool) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// The innermost cause, unless the message says it already.
+/// The innermost cause, unless the server answered, who says all in its message.
 fn root_cause(error: &Error) -> Option<String> {
+    if error.sqlstate().is_some() {
+        return None;
+    }
     let mut cause = std::error::Error::source(error)?;
     while let Some(inner) = cause.source() {
         cause = inner;

@@ -91,12 +91,14 @@ fn rows<R: DeserializeOwned, T>(
     let unreadable = |detail: String| {
         Error::new(ErrorKind::Io, format!("cannot read {}", path.display())).detail(detail)
     };
-    let mut reader = csv::Reader::from_path(path).map_err(|error| unreadable(reason(&error)))?;
-    let header = reader.headers().map_err(|error| unreadable(reason(&error)))?.clone();
+    let mut reader =
+        csv::Reader::from_path(path).map_err(|error| unreadable(complaint(&error, None)))?;
+    let header = reader.headers().map_err(|error| unreadable(complaint(&error, None)))?.clone();
+    let malformed = |error: csv::Error| unreadable(complaint(&error, Some(&header)));
     let (mut names, mut values) = (HashSet::new(), Vec::new());
     for record in reader.records() {
-        let record = record.map_err(|error| unreadable(reason(&error)))?;
-        let row = record.deserialize(Some(&header)).map_err(|error| unreadable(reason(&error)))?;
+        let record = record.map_err(malformed)?;
+        let row = record.deserialize(Some(&header)).map_err(malformed)?;
         let wrong = |what: &str| unreadable(format!("line {}: {what}", line(&record)));
         let (name, value) = convert(row).map_err(wrong)?;
         if name.is_empty() || name.chars().count() > 256 {
@@ -117,19 +119,23 @@ fn line(record: &StringRecord) -> u64 {
     record.position().map_or(0, csv::Position::line)
 }
 
-/// What is wrong, and in which line.
-fn reason(error: &csv::Error) -> String {
-    let line = error.position().map(csv::Position::line);
+/// What is wrong, in which line and column.
+fn complaint(error: &csv::Error, header: Option<&StringRecord>) -> String {
+    let place = error.position().map(|position| format!("line {}: ", position.line()));
     let what = match error.kind() {
         csv::ErrorKind::Io(error) => error.to_string(),
-        csv::ErrorKind::Deserialize { err, .. } => err.to_string(),
+        csv::ErrorKind::Deserialize { err, .. } => {
+            let column = err.field().and_then(|field| header?.get(usize::try_from(field).ok()?));
+            let column = column.map(|name| format!("{name}: ")).unwrap_or_default();
+            format!("{column}{}", err.kind())
+        }
         csv::ErrorKind::UnequalLengths { expected_len, len, .. } => {
             format!("it has {len} fields instead of {expected_len}")
         }
         csv::ErrorKind::Utf8 { .. } => "it is not UTF-8".to_owned(),
         _ => error.to_string(),
     };
-    line.map_or(what.clone(), |line| format!("line {line}: {what}"))
+    format!("{}{what}", place.unwrap_or_default())
 }
 
 #[cfg(test)]
@@ -163,8 +169,8 @@ mod tests {
     fn a_wrong_row_is_named_by_its_line() {
         let good = "a,1,1,0,0,,LS,Running,5,20,7";
         for (wrong, complaint) in [
-            ("b,x,1,0,0,,LS,Running,5,20,7", "line 3: invalid digit found in string"),
-            ("b,-1,1,0,0,,LS,Running,5,20,7", "line 3: invalid digit found in string"),
+            ("b,x,1,0,0,,LS,Running,5,20,7", "line 3: cpu_milli: invalid digit found in string"),
+            ("b,-1,1,0,0,,LS,Running,5,20,7", "line 3: cpu_milli: invalid digit found in string"),
             ("b,1,1,0,0,,LS,Running,5,6,7", "line 3: deletion_time is before"),
             ("a,1,1,0,0,,LS,Running,5,20,7", "line 3: its name was there before"),
             (",1,1,0,0,,LS,Running,5,20,7", "line 3: its name is not 1 to 256"),
