@@ -1,6 +1,7 @@
 //! The test suite, one binary so that it links once.
 
 mod admission;
+mod bench;
 mod catalog;
 mod cli;
 mod client;

@@ -3,6 +3,7 @@ create function floor.read_admission(session_id uuid, access_key text)
 returns occupancy.admission
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
+set enable_seqscan = off
 as $$
 declare
   used bigint;

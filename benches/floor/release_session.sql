@@ -9,6 +9,7 @@ create function floor.release_session(
 returns occupancy.session_outcome
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
+set enable_seqscan = off
 as $$
 declare
   moment constant timestamptz := clock_timestamp();

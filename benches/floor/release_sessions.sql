@@ -10,6 +10,7 @@ create function floor.release_sessions(
 returns setof occupancy.session_outcome
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
+set jit = off
 as $$
 declare
   moment constant timestamptz := clock_timestamp();

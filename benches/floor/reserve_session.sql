@@ -15,6 +15,7 @@ create function floor.reserve_session(
 returns occupancy.admission
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
+set enable_seqscan = off
 as $$
 declare
   used bigint;

@@ -14,6 +14,7 @@ create function floor.reserve_session_with_quotas(
 returns occupancy.admission
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
+set enable_seqscan = off
 as $$
 declare
   used bigint;

@@ -13,6 +13,7 @@ create function floor.reserve_sessions(
 returns setof occupancy.admission
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
+set jit = off
 as $$
 begin
   insert into occupancy.session (

@@ -114,11 +114,13 @@ impl Direct {
     async fn release_batch(&mut self) -> Result<Turn> {
         let (link, orders) = (&mut self.link, self.orders.draw_batch(self.batch, None));
         let operations = orders.len() as u64;
-        floor::reserve_batch(link, &orders).await?;
-        match self.way {
-            Way::Floor => timed(operations, floor::release_batch(link, &orders)).await,
-            _ => timed(operations, functions::release_batch(link, &orders)).await,
+        // Both in the same way: ours and the floor's do not keep to one lock order.
+        if self.way == Way::Floor {
+            floor::reserve_batch(link, &orders).await?;
+            return timed(operations, floor::release_batch(link, &orders)).await;
         }
+        functions::reserve_batch(link, &orders).await?;
+        timed(operations, functions::release_batch(link, &orders)).await
     }
 }
 

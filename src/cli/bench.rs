@@ -25,7 +25,7 @@ use crate::workload::progress::Progress;
 /// or is admitted where there is no room, is an error and not a figure.
 #[derive(Debug, Args)]
 #[command(after_help = "Example: occupancy bench cold hot-key --clients 1,16 --seconds 5")]
-#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+#[command(subcommand_precedence_over_arg = true, disable_help_subcommand = true)]
 pub(super) struct Bench {
     #[command(subcommand)]
     long: Option<Long>,
@@ -82,6 +82,12 @@ struct Line<'a> {
 
 impl Bench {
     pub(super) async fn run(self, global: &Global, interruption: Interruption) -> Result<Verdict> {
+        if self.long.is_some()
+            && !(self.turns.scenarios.is_empty() && self.turns.clients.is_empty())
+        {
+            let message = "`soak` is measured alone; its options follow it";
+            clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, message).exit();
+        }
         let mut place = Place::default();
         let verdict = match self.long {
             Some(Long::Soak(soak)) => interruption.or(soak.measure(global, &mut place)).await,
