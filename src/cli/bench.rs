@@ -85,7 +85,7 @@ impl Bench {
         if self.long.is_some()
             && !(self.turns.scenarios.is_empty() && self.turns.clients.is_empty())
         {
-            let message = "`soak` is measured alone; its options follow it";
+            let message = "`soak` is measured alone; its options follow it\n";
             clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, message).exit();
         }
         let mut place = Place::default();
