@@ -17,9 +17,11 @@
 //! | [`schema`] | the one runner for migrations and function sources |
 //! | [`server`] | an embedded PostgreSQL, found and started by itself |
 //! | `workload` | several managers at work: the demo and the replay of a trace |
+//! | `bench` | what a reservation costs, beside the least that it could |
 //! | [`cli`] | the `occupancy` command |
 
 mod agents;
+mod bench;
 mod call;
 pub mod cli;
 mod config;

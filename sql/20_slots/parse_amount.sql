@@ -25,6 +25,6 @@ return case jsonb_typeof(amount)
 end;
 
 comment on function occupancy.parse_amount(jsonb) is
-  'Internal. What a JSON number, or a string such as "0.5" or "16g" (suffix = power of 1024), '
-  'stands for; NULL for anything else. Its range is not checked.';
+  'Internal. What a JSON number, or a string of at most 256 characters such as "0.5" or "16g" '
+  '(suffix = power of 1024), stands for; NULL for anything else. Its range is not checked.';
 revoke all on function occupancy.parse_amount(jsonb) from public;

@@ -3,8 +3,7 @@ returns jsonb
 language plpgsql immutable parallel safe
 as $$
 begin
-  -- The JSON null that a client sends for "no limit" means the same as SQL's.
-  if slots is null or jsonb_typeof(slots) = 'null' then
+  if slots is null then
     return null;
   end if;
   return occupancy.parse_slots(slots, subject, is_limit => true);

@@ -14,14 +14,17 @@ declare
 begin
   -- The ids first, sorted. A claim that is withdrawn later keeps others waiting until we commit,
   -- just as one that stays.
-  with known as (
+  with asked as (
     select distinct on (r.session_id)
            r.session_id, r.access_key, r.session_type, r.project, k.user_id, k.domain,
            a.resource_group
     from unnest(requests) with ordinality as r (
       session_id, access_key, session_type, project, placed, refusal, position)
-    join occupancy.keypair k on k.access_key = r.access_key
-    join occupancy.agent a on a.agent_id = (r.placed).agent_ids[1]
+    -- Of the first request, even if nobody knows its key or agent: should they be registered before
+    -- they are locked, a claim would come too late, and that of another request would be wrong.
+    left join occupancy.keypair k on k.access_key = r.access_key
+    left join occupancy.agent a on a.agent_id = (r.placed).agent_ids[1]
+    where r.session_id is not null
     order by r.session_id, r.position
   ), claims as (
     insert into occupancy.session (
@@ -29,14 +32,14 @@ begin
       created_at)
     select k.session_id, 'RUNNING', k.access_key, k.session_type, k.user_id, k.project,
            k.resource_group, k.domain, occupancy.clock()
-    from known k
+    from asked k
     where not exists (select from occupancy.session s where s.session_id = k.session_id)
     order by k.session_id
     on conflict do nothing
     returning session_id
   )
   select array(select c.session_id from claims c),
-         array(select k.session_id from known k except select c.session_id from claims c)
+         array(select k.session_id from asked k except select c.session_id from claims c)
   into claimed, taken_ids;
   -- Those that are there stay until we commit. Were one pruned, somebody else could claim it and
   -- wait for a key of ours, while we come to wait for his claim.

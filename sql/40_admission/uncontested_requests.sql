@@ -18,39 +18,41 @@ begin
       where r.session_id = any (claimed)
       order by r.session_id, r.position
     ),
-    wanted_kernels as (
-      select k.kernel_id, count(*) as times
-      from unnest(requests) as r, unnest((r.placed).kernel_ids) as k (kernel_id)
-      group by k.kernel_id
-    ),
-    taken_kernels as (
-      select w.kernel_id from wanted_kernels w
+    on_kernels_in_doubt as (
+      select w.position
+      from (
+        select a.position, k.kernel_id, count(*) over (partition by k.kernel_id) as times
+        from unnest(requests) with ordinality as a (
+          session_id, access_key, session_type, project, placed, refusal, position),
+          unnest((a.placed).kernel_ids) as k (kernel_id)
+      ) as w
       where w.times > 1
         or exists (select from occupancy.kernel k where k.kernel_id = w.kernel_id)
     ),
-    hard_keys as (
-      select c.id from unnest(contested) as c where c.kind in ('keypair', 'system')
-    ),
-    hard_agents as (
-      select c.id from unnest(contested) as c where c.kind = 'agent'
+    on_hard_agents as (
+      select a.position
+      from asked a, unnest((a.placed).agent_ids) as w (agent_id)
+      where w.agent_id in (select c.id from unnest(contested) as c where c.kind = 'agent')
     )
     select a.position
     from asked a
     join occupancy.session s on s.session_id = a.session_id
     join occupancy.keypair k on k.access_key = a.access_key
     join occupancy.resource_policy p on p.name = k.resource_policy
-    where k.is_active
+    where (a.refusal).outcome is null
+      and k.is_active
       and coalesce(cardinality((a.placed).kernel_ids) <= p.max_kernels_per_session, true)
       -- What the claim was made with still holds.
       and (s.user_id, s.domain) is not distinct from (k.user_id, k.domain)
-      and a.access_key not in (select h.id from hard_keys h)
+      and a.access_key not in (
+        select c.id from unnest(contested) as c where c.kind in ('keypair', 'system'))
       and not exists (
         select from unnest(contested) as c
         where (c.kind, c.id) in (
           ('user', s.user_id), ('project', s.project), ('resource_group', s.resource_group),
           ('domain', s.domain)))
-      and not (a.placed).kernel_ids && array(select t.kernel_id from taken_kernels t)
-      and not (a.placed).agent_ids && array(select h.id from hard_agents h)
+      and a.position not in (select d.position from on_kernels_in_doubt d)
+      and a.position not in (select h.position from on_hard_agents h)
       and cardinality((a.placed).agent_ids) = (
         select count(*) from occupancy.agent g
         where g.agent_id = any ((a.placed).agent_ids)

@@ -12,12 +12,15 @@ declare
   horizon timestamptz;
   pruned uuid[];
 begin
-  if older_than is null or older_than < interval '0' then
-    raise exception 'older_than is missing or negative'
+  -- An interval may be of mixed signs: what it means is seen only when it is taken off a date.
+  if older_than between interval '0' and interval '1000 years' then
+    horizon := occupancy.clock() - older_than;
+  end if;
+  if horizon is null or horizon > occupancy.clock() then
+    raise exception 'older_than is missing, negative or beyond 1000 years'
       using errcode = 'OC005', detail = coalesce(older_than::text, 'NULL'),
             hint = 'pass an interval such as ''24 h''';
   end if;
-  horizon := occupancy.clock() - older_than;
   -- Whoever holds such a row is pruning it as well, or looking at it: it can wait for a later call.
   select coalesce(array_agg(held.session_id), '{}') into pruned
   from (

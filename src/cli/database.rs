@@ -15,15 +15,21 @@ pub(super) struct Database {
     embedded: Option<Embedded>,
 }
 
+impl Global {
+    /// The server of `--database-url`, of `DATABASE_URL` or of the `PG*` variables, if any.
+    pub(super) fn configured(&self) -> Result<Option<Config>> {
+        match &self.database_url {
+            Some(url) => url.parse::<Config>()?.with_env_defaults().map(Some),
+            None => Config::from_env(),
+        }
+    }
+}
+
 impl Database {
     /// Finds the server: `--database-url`, `DATABASE_URL`, the `PG*` variables; with none of
     /// them the embedded one, which is started if it does not run, and migrated.
     async fn open(global: &Global) -> Result<Self> {
-        let configured = match &global.database_url {
-            Some(url) => Some(url.parse::<Config>()?.with_env_defaults()?),
-            None => Config::from_env()?,
-        };
-        if let Some(config) = configured {
+        if let Some(config) = global.configured()? {
             return Ok(Self { config, embedded: None });
         }
         let embedded = default_data_dir()?.attach_or_start().await?;

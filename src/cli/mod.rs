@@ -4,6 +4,7 @@
 //! errors go to standard error. Exit codes: 0 fine, 1 error, 2 usage, 3 unsound, 4 rejected, and
 //! 128 plus the signal's number for a command that was interrupted.
 
+mod bench;
 mod database;
 mod demo;
 mod input;
@@ -76,6 +77,7 @@ enum Command {
     #[command(flatten)]
     Call(Call),
     Replay(replay::Replay),
+    Bench(bench::Bench),
 }
 
 /// Commands that call a function of the installed schema.
@@ -187,6 +189,7 @@ impl Cli {
                 let work = Database::with(&global, async |db| schema.run(db.config(), json).await);
                 interruption.or(work).await
             }
+            Command::Bench(bench) => bench.run(&global, interruption).await,
             Command::Replay(replay) => {
                 let work = Database::with(&global, async |db| replay.run(db.config(), json).await);
                 interruption.or(work).await

@@ -1,0 +1,149 @@
+//! Two teams take turns.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::bench::calls::functions;
+use crate::bench::databases::Databases;
+use crate::bench::figure::Figure;
+use crate::bench::link::Link;
+use crate::bench::order::Orders;
+use crate::bench::pgbench::Pgbench;
+use crate::bench::player::{Direct, Pooled, Slice, play};
+use crate::bench::scenario::{Action, Lineup, Means, Scenario, Side};
+use crate::bench::{Options, Protocol};
+use crate::config::Config;
+use crate::error::Result;
+use crate::pool::Handles;
+
+/// A scenario with a number of clients.
+pub(super) struct Contest<'a> {
+    pub(super) scenario: Scenario,
+    pub(super) clients: usize,
+    pub(super) options: &'a Options,
+}
+
+impl fmt::Display for Contest<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.clients == 1 { "" } else { "s" };
+        write!(f, "`{}` with {} client{plural}", self.scenario, self.clients)
+    }
+}
+
+impl<'a> Contest<'a> {
+    pub(super) fn new(scenario: Scenario, clients: usize, options: &'a Options) -> Self {
+        Self { scenario, clients, options }
+    }
+
+    /// How often `on_round` is called.
+    pub(super) fn rounds(&self) -> u64 {
+        1 + self.options.slices as u64
+    }
+
+    /// Fills what it needs, measures, and clears up.
+    pub(super) async fn run(
+        &self,
+        databases: &Databases,
+        on_round: impl Fn(u64, String),
+    ) -> Result<Figure> {
+        on_round(0, format!("{self}: filling the database"));
+        let lineup = self.scenario.lineup(&self.options.sizes);
+        let (mut ours, mut beside) = self.teams(&lineup, databases).await?;
+
+        // Plans, caches and connections come to be in the first round, which does not count.
+        let warm_up = self.options.slice / 2;
+        ours.slice(warm_up).await?;
+        beside.slice(warm_up).await?;
+        let mut slices = Vec::with_capacity(self.options.slices);
+        for round in 1..=self.options.slices {
+            let theirs = beside.slice(self.options.slice).await?;
+            let pair = (ours.slice(self.options.slice).await?, theirs);
+            on_round(round as u64, self.line(&lineup, pair));
+            slices.push(pair);
+        }
+        drop((ours, beside));
+        databases.drop_copies().await?;
+        Ok(Figure::new(self, lineup.beside.name, &slices))
+    }
+
+    async fn teams(&self, lineup: &Lineup, databases: &Databases) -> Result<(Team, Team)> {
+        let home = lineup.ours.ground.lay(databases).await?;
+        let away = if lineup.beside.ground == lineup.ours.ground {
+            home.clone()
+        } else {
+            lineup.beside.ground.lay(databases).await?
+        };
+        if lineup.action == Action::Reject {
+            functions::prove_that_a_rejection_locks_nothing(&home).await?;
+        }
+        Ok((
+            self.team(&lineup.ours, lineup.action, &home, 0).await?,
+            self.team(&lineup.beside, lineup.action, &away, 1).await?,
+        ))
+    }
+
+    async fn team(
+        &self,
+        side: &Side,
+        action: Action,
+        config: &Config,
+        side_number: u64,
+    ) -> Result<Team> {
+        let Options { protocol, seed, sizes, .. } = self.options;
+        let orders = |player: usize| {
+            // No two players of a contest ask for the same.
+            let stream = (player as u64) << 1 | side_number;
+            Orders::new(side.choice.clone(), seed.wrapping_mul(1 << 32).wrapping_add(stream))
+        };
+        match side.means {
+            Means::Connections(way) => {
+                let mut players = Vec::with_capacity(self.clients);
+                for player in 0..self.clients {
+                    let link = Link::connect(config, *protocol).await?;
+                    let batch = sizes.batch as usize;
+                    players.push(Direct { link, orders: orders(player), action, way, batch });
+                }
+                Ok(Team::Direct(players))
+            }
+            Means::Pool => {
+                let config = config.clone().with_pool_size(self.clients);
+                let handles = Handles::connect(&config).await?;
+                let player = |player| {
+                    let tracker = handles.tracker().clone();
+                    Pooled { tracker, orders: orders(player) }
+                };
+                Ok(Team::Pooled((0..self.clients).map(player).collect()))
+            }
+            Means::Pgbench => {
+                let prepared = *protocol == Protocol::Prepared;
+                let pgbench = Pgbench::new(config, &side.choice, self.clients, prepared)?;
+                Ok(Team::Pgbench(Box::new(pgbench)))
+            }
+        }
+    }
+
+    fn line(&self, lineup: &Lineup, (ours, theirs): (Slice, Slice)) -> String {
+        format!(
+            "{self}: {:.0}/s beside {:.0}/s ({})",
+            ours.ops_per_second, theirs.ops_per_second, lineup.beside.name
+        )
+    }
+}
+
+/// The clients of one side.
+enum Team {
+    Direct(Vec<Direct>),
+    Pooled(Vec<Pooled>),
+    Pgbench(Box<Pgbench>),
+}
+
+impl Team {
+    /// Works for this long.
+    async fn slice(&mut self, length: Duration) -> Result<Slice> {
+        match self {
+            Self::Direct(players) => play(players, length).await,
+            Self::Pooled(players) => play(players, length).await,
+            Self::Pgbench(pgbench) => pgbench.run(length).await,
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! `occupancy bench`: what a reservation costs.
+
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::bench::{self, Conditions, Databases, Figure, Options, Protocol, Scenario, Sizes};
+use crate::cli::interruption::Interruption;
+use crate::cli::{Global, Verdict, output};
+use crate::config::Config;
+use crate::error::Result;
+use crate::server::Ephemeral;
+use crate::workload::progress::Progress;
+
+/// Measures reservations beside the least that they could cost, in turns within one run.
+///
+/// Makes databases of its own on the server, and drops them at the end whatever happens. Without
+/// a server it starts one that writes through to the disk, for as long as it takes.
+///
+/// Each figure is the median of the slices. An operation is a session; with `pair`, reserving and
+/// releasing it. Times are those of a call, with `pair` of both. A session that is not admitted,
+/// or is admitted where there is no room, is an error and not a figure.
+#[derive(Debug, Args)]
+#[command(after_help = "Example: occupancy bench cold hot-key --clients 1,16 --seconds 5")]
+pub(super) struct Bench {
+    /// What to measure [default: cold to client-side]
+    #[arg(value_name = "SCENARIO", hide_default_value = true)]
+    scenarios: Vec<Scenario>,
+    /// How many clients work at once, or several such numbers; each with a connection.
+    #[arg(long, value_name = "N", value_delimiter = ',',
+          value_parser = clap::value_parser!(u16).range(1..=10_000))]
+    clients: Vec<u16>,
+    /// How long a slice is.
+    #[arg(long, value_name = "S", default_value_t = 3.0, value_parser = seconds)]
+    seconds: f64,
+    /// How many slices each side gets.
+    #[arg(long, value_name = "N", default_value_t = 5,
+          value_parser = clap::value_parser!(u16).range(1..=1000))]
+    slices: u16,
+    /// Prepare each statement once, which a pooler in transaction mode may not allow.
+    #[arg(long)]
+    prepared: bool,
+    /// What is asked for follows from this number.
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    seed: u64,
+    #[command(flatten)]
+    sizes: Sizes,
+}
+
+fn seconds(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(seconds) if (0.01..=3600.0).contains(&seconds) => Ok(seconds),
+        _ => Err("a number of seconds from 0.01 to 3600 is needed".to_owned()),
+    }
+}
+
+/// A line of JSON says all that is to be known about a figure.
+#[derive(Serialize)]
+struct Line<'a> {
+    #[serde(flatten)]
+    figure: &'a Figure,
+    protocol: &'a str,
+    server: &'a Conditions,
+}
+
+impl Bench {
+    pub(super) async fn run(self, global: &Global, interruption: Interruption) -> Result<Verdict> {
+        let mut place = Place::default();
+        let verdict = interruption.or(self.measure(global, &mut place)).await;
+        // Whatever came of it: the databases go, then the server.
+        let cleared = place.clear().await;
+        verdict.and_then(|verdict| cleared.map(|()| verdict))
+    }
+
+    async fn measure(self, global: &Global, place: &mut Place) -> Result<Verdict> {
+        let progress = Progress::new();
+        let databases = place.open(global, &progress).await?;
+        let conditions = Conditions::of(databases).await?;
+        let options = self.options();
+        let figures = bench::run(databases, &options, &progress).await?;
+        if global.json {
+            let protocol = name(options.protocol);
+            return figures
+                .iter()
+                .try_for_each(|figure| {
+                    output::json(&Line { figure, protocol, server: &conditions })
+                })
+                .map(|()| Verdict::Fine);
+        }
+        output::line(format_args!("\n{}\n", describe(&conditions, &options)))?;
+        output::line(table(&figures)).map(|()| Verdict::Fine)
+    }
+
+    fn options(self) -> Options {
+        let scenarios =
+            if self.scenarios.is_empty() { Scenario::USUAL.to_vec() } else { self.scenarios };
+        Options {
+            scenarios,
+            clients: self.clients.into_iter().map(usize::from).collect(),
+            slices: usize::from(self.slices),
+            slice: Duration::from_secs_f64(self.seconds),
+            protocol: if self.prepared { Protocol::Prepared } else { Protocol::Unnamed },
+            seed: self.seed,
+            sizes: self.sizes,
+        }
+    }
+}
+
+/// What there is to clear up.
+#[derive(Default)]
+struct Place {
+    databases: Option<Databases>,
+    server: Option<Ephemeral>,
+}
+
+impl Place {
+    async fn open(&mut self, global: &Global, progress: &Progress) -> Result<&Databases> {
+        let config = if let Some(config) = global.configured()? {
+            config
+        } else {
+            progress.say("starting PostgreSQL");
+            self.server.insert(Ephemeral::start().await?).url().parse::<Config>()?
+        };
+        Ok(self.databases.insert(Databases::new(config)))
+    }
+
+    async fn clear(self) -> Result<()> {
+        match (self.server, self.databases) {
+            (Some(server), _) => server.stop().await,
+            (None, Some(databases)) => databases.drop_all().await,
+            (None, None) => Ok(()),
+        }
+    }
+}
+
+fn name(protocol: Protocol) -> &'static str {
+    match protocol {
+        Protocol::Unnamed => "unnamed",
+        Protocol::Prepared => "prepared",
+    }
+}
+
+fn describe(conditions: &Conditions, options: &Options) -> String {
+    let settings: Vec<_> = conditions
+        .settings
+        .iter()
+        .filter(|(_, value)| !value.is_empty())
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
+    let mut text = format!(
+        "{}\n{}\nmedians of {} slices of {} s each, {} statements",
+        conditions.version,
+        settings.join(" "),
+        options.slices,
+        options.slice.as_secs_f64(),
+        name(options.protocol),
+    );
+    if !conditions.durable {
+        text += "\nCommits do not wait for the disk here: the figures say little.";
+    }
+    text
+}
+
+fn table(figures: &[Figure]) -> String {
+    let header =
+        ["scenario", "clients", "ops/s", "p50", "p99", "beside", "ops/s", "p50", "ratio", "errors"];
+    let rows = figures.iter().map(|figure| {
+        [
+            figure.scenario.clone(),
+            figure.clients.to_string(),
+            format!("{:.0}", figure.ops_per_second),
+            millis(figure.p50_us),
+            millis(figure.p99_us),
+            figure.beside.to_owned(),
+            format!("{:.0}", figure.floor_ops_per_second),
+            millis(figure.floor_p50_us),
+            format!("{:.2}", figure.ratio),
+            figure.errors.to_string(),
+        ]
+    });
+    output::table(header, rows)
+}
+
+fn millis(micros: Option<u64>) -> String {
+    output::or_dash(micros.map(|micros| format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10)))
+}
