@@ -1,8 +1,7 @@
 //! The `occupancy` command, as people and scripts meet it.
 
 use std::collections::HashMap;
-use std::fs::{self, Permissions};
-use std::os::unix::fs::PermissionsExt;
+use std::fs;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -10,12 +9,11 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::support::{TestDb, connect, empty_database, program, wait_for};
+use crate::support::{Place, TestDb, connect, empty_database, program, wait_for};
 
 /// Long enough for the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -340,7 +338,7 @@ async fn the_option_names_the_server_before_the_environment() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_server_the_embedded_one_is_used() {
-    let place = public_directory();
+    let place = Place::new();
     let data_dir = place.path().join("data");
     for (arguments, expected) in [
         (["policy", "put", "student"].as_slice(), "created\n"),
@@ -421,13 +419,6 @@ async fn the_transcript_of_the_readme_is_true() {
     assert!(commands > 3, "the transcript was not found");
 }
 
-/// A directory that any user may write to, as the server's user may be another.
-fn public_directory() -> TempDir {
-    let directory = TempDir::with_prefix("occupancy-test-").expect("a temporary directory");
-    fs::set_permissions(directory.path(), Permissions::from_mode(0o1777)).expect("it is ours");
-    directory
-}
-
 /// Waits until no process has this directory among its arguments or as its own.
 async fn nobody_is_left_in(directory: &Path) {
     wait_for("every process to end", async || processes_in(directory).is_empty()).await;
@@ -454,7 +445,7 @@ fn demo(directory: &Path, arguments: &[&str]) -> Command {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_demo_ends_sound_and_leaves_nothing() {
-    let place = public_directory();
+    let place = Place::new();
     let output = finish(demo(place.path(), &["--seconds", "5", "--managers", "4"])).await;
     assert_eq!(output.code, Some(0), "{}{}", output.stdout, output.stderr);
     assert!(output.stdout.ends_with("audit: sound\n"), "{}", output.stdout);
@@ -471,7 +462,7 @@ async fn an_interrupted_demo_leaves_nothing() {
     for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
         for (keep, moment) in [(false, "installing"), (false, "managers place"), (true, "managers")]
         {
-            let place = public_directory();
+            let place = Place::new();
             let mut child =
                 demo(place.path(), if keep { &["--keep"] } else { &[] }).spawn().expect("it runs");
             let mut progress = BufReader::new(child.stderr.take().expect("piped")).lines();
@@ -492,7 +483,7 @@ async fn an_interrupted_demo_leaves_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kept_demo_can_be_looked_at_and_stopped() {
-    let place = public_directory();
+    let place = Place::new();
     let arguments = ["--keep", "--seconds", "1", "--managers", "2", "--json"];
     let report = finish(demo(place.path(), &arguments)).await.json();
     assert_eq!(report["summary"]["broken"], json!([]));

@@ -124,7 +124,10 @@ async fn null_means_unlimited_in_every_limit() {
     let nulls = "null, null, null, 'LIMITED', null, null, null";
     assert_eq!(f.outcome(&format!("put_resource_policy('open', {nulls})")).await, "replaced");
     f.outcome("put_quota('user', 'u1', null, null, 'LIMITED')").await;
-    f.outcome("put_quota('domain', 'd1', null, 'null', 'LIMITED')").await;
+    f.outcome("put_quota('domain', 'd1', null, null, 'LIMITED')").await;
+    // JSON's null is an amount like any other malformed one.
+    let json_null = "select occupancy.put_quota('domain', 'd1', null, 'null', 'LIMITED')";
+    assert_eq!(f.unchanged(f.refused(json_null, &[])).await, "OC001");
     let answer = f.reserve(&one(1, "AK")).await;
     assert_eq!((&answer["outcome"], &answer["max"]), (&json!("admitted"), &Value::Null));
 }

@@ -7,11 +7,10 @@ use std::process::{Output, Stdio};
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::support::{TestDb, program};
+use crate::support::{Place, TestDb, program};
 
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -72,20 +71,20 @@ async fn replay_databases(db: &TestDb) -> Vec<String> {
 }
 
 struct Files {
-    _directory: TempDir,
+    _place: Place,
     nodes: PathBuf,
     pods: PathBuf,
 }
 
 fn files(nodes: &str, pods: &str) -> Files {
-    let directory = TempDir::with_prefix("occupancy-test-").expect("a temporary directory");
+    let place = Place::new();
     let file = |name: &str, text: &str| {
-        let path = directory.path().join(name);
+        let path = place.path().join(name);
         fs::write(&path, text).expect("it is ours");
         path
     };
     let (nodes, pods) = (file("nodes.csv", nodes), file("pods.csv", pods));
-    Files { _directory: directory, nodes, pods }
+    Files { _place: place, nodes, pods }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,7 +16,7 @@ use crate::slots::ResourceSlots;
 use crate::workload::manager::{Live, Manager, Wish};
 use crate::workload::progress::Progress;
 use crate::workload::summary::Summary;
-use crate::workload::view::{Demand, View};
+use crate::workload::view::{Demand, Fit, View};
 use crate::workload::{Crew, end};
 
 /// How the demo is to run.
@@ -228,7 +228,7 @@ async fn race(
     view: &mut View,
     wish: &Wish,
 ) -> Result<Option<Live>> {
-    let (agents, _) = view.choose(&wish.kernels);
+    let (agents, _) = view.choose(&wish.kernels, Fit::Tight);
     let reservation = wish.on(view, &agents);
     let (ours, theirs) =
         tokio::try_join!(manager.reserve(&reservation), rival.reserve(&reservation))?;

@@ -10,7 +10,7 @@ use crate::model::{Admission, RejectionCode, Reservation, SessionType};
 use crate::pool::Handles;
 use crate::slots::ResourceSlots;
 use crate::workload::tally::Tally;
-use crate::workload::view::{Demand, View};
+use crate::workload::view::{Demand, Fit, View};
 
 /// How many agents are tried for one session before its rejection is final.
 const TRIES: usize = 8;
@@ -80,17 +80,18 @@ impl Manager {
         &self.tally
     }
 
-    /// Reserves on the agents that fit best, and on the next ones where the database knows better.
+    /// Reserves on the agents that fit best, and on others where the database knows better.
     /// `None` is a rejection.
     pub(super) async fn place(&self, view: &mut View, wish: &Wish) -> Result<Option<Live>> {
         let mut tries = TRIES;
         loop {
             tries -= 1;
-            let (mut agents, mut fits) = view.choose(&wish.kernels);
+            let fit = if tries >= TRIES / 2 { Fit::Tight } else { Fit::Roomy };
+            let (mut agents, mut fits) = view.choose(&wish.kernels, fit);
             if !fits {
                 // The view may be behind: others have released meanwhile.
                 self.look(view).await?;
-                (agents, fits) = view.choose(&wish.kernels);
+                (agents, fits) = view.choose(&wish.kernels, fit);
             }
             let admission = self.reserve(&wish.on(view, &agents)).await?;
             if admission.is_admitted() {
@@ -98,9 +99,6 @@ impl Manager {
                 return Ok(Some(wish.admitted(view, &agents, admission)));
             }
             view.learn(&admission.violations);
-            if tries == TRIES / 2 {
-                self.look(view).await?;
-            }
             let elsewhere = admission.code == Some(RejectionCode::AgentCapacity);
             if !elsewhere || !fits || tries == 0 {
                 self.tally.settle(&admission);

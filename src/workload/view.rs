@@ -52,6 +52,15 @@ pub(crate) struct View {
     free: Vec<[i128; 3]>,
 }
 
+/// Which of several agents that fit is taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fit {
+    /// The one of which least is left over: large sessions find room later.
+    Tight,
+    /// The one of which most is left over: for who kept losing the tight ones to others.
+    Roomy,
+}
+
 impl View {
     /// Empty agents.
     pub(crate) fn new(agents: impl IntoIterator<Item = (String, Demand)>) -> Self {
@@ -65,14 +74,14 @@ impl View {
         &self.ids[agent]
     }
 
-    /// The best agent for each kernel, and whether all of them fit as far as we know. A kernel
-    /// that fits nowhere gets the agent that lacks least, for the database to reject.
-    pub(crate) fn choose(&self, kernels: &[Demand]) -> (Vec<usize>, bool) {
+    /// An agent for each kernel, and whether all of them fit as far as we know. A kernel that fits
+    /// nowhere gets the agent that lacks least, for the database to reject.
+    pub(crate) fn choose(&self, kernels: &[Demand], fit: Fit) -> (Vec<usize>, bool) {
         let mut free = self.free.clone();
         let mut all_fit = true;
         let mut chosen = Vec::with_capacity(kernels.len());
         for kernel in kernels {
-            let (agent, fits) = best_fit(&free, kernel.units());
+            let (agent, fits) = best(&free, kernel.units(), fit);
             change(&mut free, &[(agent, *kernel)], -1);
             all_fit &= fits;
             chosen.push(agent);
@@ -125,13 +134,14 @@ impl View {
     }
 }
 
-/// The fitting agent of which least is left over, GPUs first, and true; without one, the agent that
-/// lacks least, and false.
-fn best_fit(free: &[[i128; 3]], wanted: [i128; 3]) -> (usize, bool) {
+/// The fitting agent of which least is left over, or most, GPUs first, and true; without one, the
+/// agent that lacks least, and false.
+fn best(free: &[[i128; 3]], wanted: [i128; 3], fit: Fit) -> (usize, bool) {
     let left = |free: &[i128; 3]| std::array::from_fn::<_, 3, _>(|slot| free[slot] - wanted[slot]);
     let best = free.iter().map(left).enumerate().min_by_key(|(_, [cpu, mem, gpu])| {
         let lacking: i128 = [cpu, mem, gpu].into_iter().map(|left| -left.min(&0)).sum();
-        (lacking, *gpu, *cpu, *mem)
+        let left = (*gpu, *cpu, *mem);
+        (lacking, if fit == Fit::Tight { left } else { (-gpu, -cpu, -mem) })
     });
     best.map_or((0, false), |(agent, left)| (agent, left.iter().all(|left| *left >= 0)))
 }
@@ -172,7 +182,7 @@ mod tests {
     fn kernels_go_where_least_is_left_over() {
         let choose = |kernels: &[Demand]| {
             let view = view();
-            let (agents, fits) = view.choose(kernels);
+            let (agents, fits) = view.choose(kernels, Fit::Tight);
             let ids: Vec<_> = agents.iter().map(|a| view.agent_id(*a).to_owned()).collect();
             (ids, fits)
         };
@@ -181,6 +191,8 @@ mod tests {
         let expected = ["small", "small", "big"].map(str::to_owned).to_vec();
         assert_eq!(choose(&[half; 3]), (expected, true));
         assert!(!choose(&[demand(1000, 1024, 9_000)]).1);
+        let (agents, fits) = view().choose(&[half], Fit::Roomy);
+        assert_eq!((view().agent_id(agents[0]), fits), ("big", true));
     }
 
     #[test]

@@ -159,7 +159,9 @@ fn slots() -> impl Strategy<Value = Written> {
 
 /// Mostly large ones, among them infinity.
 fn limits() -> impl Strategy<Value = Written> {
-    written(prop_oneof![1 => 0..AMOUNTS.len(), 3 => Just(3_usize), 1 => Just(AMOUNTS.len())])
+    written(
+        prop_oneof![3 => 0..3_usize, 1 => 0..AMOUNTS.len(), 3 => Just(3_usize), 1 => Just(AMOUNTS.len())],
+    )
 }
 
 fn reservation() -> impl Strategy<Value = Reservation> {

@@ -286,6 +286,98 @@ async fn batches_in_opposite_orders_do_not_deadlock() {
     platform.assert_no_conflict_logged().await;
 }
 
+/// Sixteen connections send batches of five sessions at once, again and again. Of key, agent and
+/// project each connection uses five of its own, but for one kind, of which all use the same.
+async fn batches_that_share(kind: &str) {
+    let platform = Platform::new(
+        "select occupancy.put_resource_policy('student');
+         select occupancy.put_keypair(n || '-' || m, 'user', 'student'),
+                occupancy.put_agent(n || '-' || m, '{\"cpu\": 1000}'),
+                occupancy.put_quota('project', n || '-' || m)
+           from generate_series(0, 15) as n, generate_series(0, 4) as m;",
+    )
+    .await;
+    let crowd = platform.crowd(16).await;
+    for round in 0..15 {
+        let batches = crowd.clients.iter().enumerate().map(|(n, client)| {
+            let whose = |this: &str| if this == kind { 0 } else { n };
+            let mut calls: Vec<Call> = (0..5)
+                .map(|m| {
+                    let key = format!("{}-{m}", whose("key"));
+                    let agent = format!("{}-{m}", whose("agent"));
+                    let project = format!("{}-{m}", whose("project"));
+                    Call::new(&key, &[&agent]).with_project(&project)
+                })
+                .collect();
+            calls.rotate_left((n + round) % 5);
+            if n.is_multiple_of(2) {
+                calls.reverse();
+            }
+            async move { reserve_batch(client, &calls).await.expect("answered") }
+        });
+        let answers = join_all(batches).await.concat();
+        assert!(answers.iter().all(|answer| answer.outcome == "admitted"), "{answers:?}");
+    }
+    platform.assert_sound().await;
+    platform.assert_no_conflict_logged().await;
+}
+
+#[tokio::test]
+async fn batches_that_share_only_keys_do_not_deadlock() {
+    // Nothing else makes them queue, so that they come to the keys all at once.
+    batches_that_share("key").await;
+}
+
+#[tokio::test]
+async fn batches_that_share_only_agents_do_not_deadlock() {
+    batches_that_share("agent").await;
+}
+
+#[tokio::test]
+async fn batches_that_share_only_quotas_do_not_deadlock() {
+    batches_that_share("project").await;
+}
+
+#[tokio::test]
+async fn a_duplicate_does_not_find_a_quota_full_of_itself() {
+    // The second call has looked for the id and found nothing. Before it looks at the quotas, the
+    // first is admitted, and the last session of the user's quota is this very one. Nothing is
+    // locked in between; the test makes the second wait there.
+    let platform = Platform::with_limit(9).await;
+    platform
+        .run(
+            "select occupancy.put_quota('user', 'alice', 1);
+             alter function occupancy.quotas_ahead rename to quotas_ahead_as_it_is;
+             create function occupancy.quotas_ahead(text, text, text, text, text, jsonb)
+               returns setof occupancy.quota_outlook language plpgsql volatile as $$
+             begin
+               if current_setting('occupancy_test.wait', true) = 'here' then
+                 perform pg_advisory_xact_lock(1);
+               end if;
+               return query
+                 select q.* from occupancy.quotas_ahead_as_it_is($1, $2, $3, $4, $5, $6) as q;
+             end $$;
+             grant execute on function occupancy.quotas_ahead to occupancy_owner;",
+        )
+        .await;
+    let holder = platform.begin().await;
+    holder.batch_execute("select pg_advisory_xact_lock(1)").await.expect("locked");
+    let call = Call::new("AK", &["a1"]);
+    let repeated = call.clone();
+    let second = platform
+        .blocked(|client| async move {
+            client.batch_execute("set occupancy_test.wait = 'here'").await?;
+            reserve(&client, &repeated).await
+        })
+        .await;
+    let first = reserve(&platform.admin, &call).await.expect("answered");
+    assert_eq!(first.verdict(), "admitted");
+    commit(&holder).await;
+    let answer = second.await.expect("the call ended").expect("answered");
+    assert_eq!(answer.verdict(), "already_admitted");
+    platform.assert_sound().await;
+}
+
 #[tokio::test]
 async fn a_batch_holds_all_of_its_rows_before_it_decides() {
     // The batch's last element needs an agent that somebody holds. Had it begun with the first, it
