@@ -10,36 +10,30 @@ returns boolean
 language plpgsql volatile
 as $$
 declare
+  scopes constant text[] := array['user', 'project', 'resource_group', 'domain'];
+  scope_ids constant text[] := array[user_id, project, resource_group, domain];
   quota record;
-  scopes text[];
-  scope_ids text[];
-  occupied jsonb[];
 begin
-  -- The most shared last, so that it is held for the shortest time.
-  for quota in
-    select q.*
-    from (values
-      (1, 'user', user_id), (2, 'project', project),
-      (3, 'resource_group', resource_group), (4, 'domain', domain)
-    ) as c (position, scope, scope_id)
-    join occupancy.quota q on q.scope_id = c.scope_id and q.scope = c.scope
-    order by c.position
-    for no key update of q
-  loop
-    fits := fits
-      and coalesce(quota.used < quota.max_concurrent_sessions, true)
-      and occupancy.slots_fit(
+  -- The most shared last, so that it is held for the shortest time; a row at a time (see
+  -- CONTRIBUTING on locks).
+  for i in 1 .. 4 loop
+    select q.used < q.max_concurrent_sessions as free, q.occupied_slots, q.total_resource_slots,
+           q.default_for_unspecified
+    into quota
+    from occupancy.quota q
+    where q.scope_id = scope_ids[i] and q.scope = scopes[i]
+    for no key update;
+    if found then
+      fits := fits and coalesce(quota.free, true) and occupancy.slots_fit(
         requested, quota.occupied_slots, quota.total_resource_slots,
         quota.default_for_unspecified);
-    scopes := scopes || quota.scope;
-    scope_ids := scope_ids || quota.scope_id;
-    occupied := occupied || occupancy.slots_plus(quota.occupied_slots, requested);
+    end if;
   end loop;
   if fits then
     update occupancy.quota q
-    set used = q.used + 1, occupied_slots = c.occupied
-    from unnest(scopes, scope_ids, occupied) as c (scope, scope_id, occupied)
-    where q.scope_id = c.scope_id and q.scope = c.scope;
+    set used = q.used + 1, occupied_slots = occupancy.slots_plus(q.occupied_slots, requested)
+    where q.scope_id = any (scope_ids)
+      and q.scope_id = scope_ids[array_position(scopes, q.scope::text)];
   end if;
   return fits;
 end;

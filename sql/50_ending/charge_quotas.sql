@@ -8,23 +8,17 @@ returns void
 language plpgsql volatile
 as $$
 declare
-  held record;
+  scopes constant text[] := array['user', 'project', 'resource_group', 'domain'];
+  scope_ids constant text[] :=
+    array[charged.user_id, charged.project, charged.resource_group, charged.domain];
 begin
-  for held in
-    select q.scope, q.scope_id, q.used, q.occupied_slots, q.scope || ' quota ' || q.scope_id as name
-    from (values
-      (1, 'user', charged.user_id), (2, 'project', charged.project),
-      (3, 'resource_group', charged.resource_group), (4, 'domain', charged.domain)
-    ) as c (position, scope, scope_id)
-    join occupancy.quota q on q.scope = c.scope and q.scope_id = c.scope_id
-    order by c.position
-    for no key update of q
-  loop
+  -- The most shared last, a row at a time (see CONTRIBUTING on locks).
+  for i in 1 .. 4 loop
     update occupancy.quota q
-    set used = occupancy.count_minus(held.used, ended, held.name),
+    set used = occupancy.count_minus(q.used, ended, q.scope || ' quota ' || q.scope_id),
         occupied_slots = occupancy.slots_plus(
-          occupancy.slots_minus(held.occupied_slots, freed, held.name), added)
-    where q.scope = held.scope and q.scope_id = held.scope_id;
+          occupancy.slots_minus(q.occupied_slots, freed, q.scope || ' quota ' || q.scope_id), added)
+    where q.scope_id = scope_ids[i] and q.scope = scopes[i];
   end loop;
 end;
 $$;

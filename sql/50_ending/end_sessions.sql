@@ -6,13 +6,13 @@ declare
   moment timestamptz;
 begin
   perform from occupancy.keypair p
-  where p.access_key in (
-    select s.access_key from occupancy.session s where s.session_id = any (session_ids))
+  where p.access_key = any (array(
+    select s.access_key from occupancy.session s where s.session_id = any (session_ids)))
   order by p.access_key for no key update;
   perform from occupancy.agent a
-  where a.agent_id in (
+  where a.agent_id = any (array(
     select k.agent_id from occupancy.kernel k
-    where k.session_id = any (session_ids) and k.ended_at is null)
+    where k.session_id = any (session_ids) and k.ended_at is null))
   order by a.agent_id for no key update;
   perform occupancy.lock_quotas(array(
     select row(scopes.scope, scopes.scope_id)::occupancy.quota_name

@@ -11,31 +11,38 @@ declare
   slot_freed constant integer := (active and ends)::integer;
   live record;
   key_occupied jsonb;
+  agent_occupied jsonb;
   freed jsonb := jsonb '{}';
   agent_ids text[] := array[]::text[];
   agents_occupied jsonb[];
   n integer := 0;
   moment timestamptz;
 begin
-  -- Lock order: the key, then the agents by id. The session's row is locked, so its kernels rest.
+  -- Lock order: the key, then the agents by id, a row at a time (see CONTRIBUTING on locks). The
+  -- session's row is locked, so its kernels rest.
+  select p.occupied_slots into key_occupied
+  from occupancy.keypair p where p.access_key = held.access_key
+  for no key update;
   for live in
-    select p.occupied_slots as key_occupied, a.agent_id, a.occupied_slots,
-           coalesce(k.settled_slots, k.requested_slots) as slots
-    from occupancy.keypair p, occupancy.kernel k
-    join occupancy.agent a on a.agent_id = k.agent_id
-    where p.access_key = held.access_key and k.session_id = held.session_id
+    select k.agent_id, coalesce(k.settled_slots, k.requested_slots) as slots
+    from occupancy.kernel k
+    where k.session_id = held.session_id
       and k.ended_at is null and (only_kernel is null or k.kernel_id = only_kernel)
-    order by a.agent_id
-    for no key update of p, a
+    order by k.agent_id
   loop
     if n = 0 or agent_ids[n] <> live.agent_id then
+      select a.occupied_slots into agent_occupied
+      from occupancy.agent a where a.agent_id = live.agent_id
+      for no key update;
       n := n + 1;
       agent_ids[n] := live.agent_id;
-      agents_occupied[n] := live.occupied_slots;
-      key_occupied := live.key_occupied;
+      agents_occupied[n] := agent_occupied;
     end if;
-    agents_occupied[n] := occupancy.slots_minus(
-      agents_occupied[n], live.slots, 'agent ' || live.agent_id);
+    -- NULL: somebody deleted the agent by hand; audit() names it.
+    if agents_occupied[n] is not null then
+      agents_occupied[n] := occupancy.slots_minus(
+        agents_occupied[n], live.slots, 'agent ' || live.agent_id);
+    end if;
     freed := occupancy.slots_plus(freed, live.slots);
   end loop;
   if active and not system then

@@ -35,8 +35,8 @@ begin
   update occupancy.agent a
   set occupied_slots = occupancy.slots_plus(
     occupancy.slots_minus(a.occupied_slots, freed, 'agent ' || a.agent_id), added)
-  from occupancy.kernel k
-  where k.kernel_id = settle_kernel.kernel_id and a.agent_id = k.agent_id;
+  where a.agent_id = (
+    select k.agent_id from occupancy.kernel k where k.kernel_id = settle_kernel.kernel_id);
   if held.status = 'RUNNING' and held.session_type <> 'system' then
     perform occupancy.charge_quotas(held, 0, freed, added);
   end if;
