@@ -236,6 +236,7 @@ async fn a_server_that_goes_away_is_an_error_and_no_figure() {
     let output = finish(child).await;
     assert_eq!((output.code, output.stdout.as_str()), (Some(1), ""), "{}", output.stderr);
     assert!(output.stderr.contains("the server went away while `cold`"), "{}", output.stderr);
+    assert!(output.stderr.contains("drop the databases whose names"), "{}", output.stderr);
 }
 
 /// Installs the bench's own functions.

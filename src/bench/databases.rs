@@ -1,6 +1,6 @@
 //! Databases of the run's own.
 
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use include_dir::{Dir, include_dir};
@@ -20,6 +20,8 @@ pub(crate) struct Databases {
     server: Config,
     /// The template's name, and the beginning of its copies' names.
     name: String,
+    /// Whether there may be any.
+    made: AtomicBool,
     copies: AtomicU32,
 }
 
@@ -27,7 +29,7 @@ impl Databases {
     /// Databases on this server, none of them made yet.
     pub(crate) fn new(server: Config) -> Self {
         let name = format!("occupancy_bench_{:08x}", rand::random::<u32>());
-        Self { server, name, copies: AtomicU32::new(0) }
+        Self { server, name, made: AtomicBool::new(false), copies: AtomicU32::new(0) }
     }
 
     /// The server, and on it the database that we are connected to meanwhile.
@@ -37,7 +39,9 @@ impl Databases {
 
     /// Makes the template: the schema, the floor's functions and those that fill it.
     pub(super) async fn prepare(&self) -> Result<()> {
-        self.execute(&format!("create database {}", self.name)).await?;
+        let client = self.server.connect().await?;
+        self.made.store(true, Ordering::Relaxed);
+        client.batch_execute(&format!("create database {}", self.name)).await?;
         let mut client = self.server.clone().with_database(&self.name).connect().await?;
         Runner::embedded()?.migrate(&mut client).await?;
         // The floor's functions belong to whom ours belong to, so that a call of either costs the
@@ -68,12 +72,14 @@ impl Databases {
 
     /// Drops everything that was made. A server that is just coming back is waited for.
     pub(crate) async fn drop_all(&self) -> Result<()> {
+        if !self.made.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let patience = RetryPolicy { give_up_after: Duration::from_secs(10), ..Default::default() };
         let dropped =
             patience.run_while(Error::is_transient, || self.drop_all_named(&self.name)).await;
         dropped.map_err(|error| {
-            let left = format!("databases whose names begin with {} may be left", self.name);
-            error.detail(left).hint("drop them when the server is back")
+            error.hint(format!("drop the databases whose names begin with {}", self.name))
         })
     }
 

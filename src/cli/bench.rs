@@ -95,7 +95,14 @@ impl Bench {
         };
         // Whatever came of it: the databases go, then the server.
         let cleared = place.clear().await;
-        verdict.and_then(|verdict| cleared.map(|()| verdict))
+        match (verdict, cleared) {
+            // The first error, with what is left to be done.
+            (Err(error), Err(left)) => Err(match left.hint_text() {
+                Some(hint) => error.hint(hint),
+                None => error,
+            }),
+            (verdict, cleared) => verdict.and_then(|verdict| cleared.map(|()| verdict)),
+        }
     }
 }
 
