@@ -20,7 +20,7 @@ use crate::support::{TestDb, empty_database, wait_for};
 const APPLICATION: &str = "client under test";
 
 fn config(db: &TestDb) -> Config {
-    let config: Config = db.url().parse().expect("the test database has a valid URL");
+    let config: Config = db.client_url().parse().expect("the test database has a valid URL");
     config.with_application_name(APPLICATION)
 }
 
@@ -271,6 +271,7 @@ async fn a_reservation_and_a_row_of_the_caller_commit_or_vanish_together() {
     let handles = handles(&db).await;
     let mut client = config(&db).connect().await.expect("connected");
     client.batch_execute("create table job (session_id uuid primary key)").await.expect("a table");
+    let observer = db.connect().await;
 
     let reservation = reservation();
     for commit in [false, true] {
@@ -289,7 +290,7 @@ async fn a_reservation_and_a_row_of_the_caller_commit_or_vanish_together() {
             transaction.rollback().await.expect("rolled back");
         }
         let jobs: i64 =
-            client.query_one("select count(*) from job", &[]).await.expect("counted").get(0);
+            observer.query_one("select count(*) from job", &[]).await.expect("counted").get(0);
         let used = handles.tracker().get_concurrency("AK").await.expect("counted").compute_used;
         assert_eq!((jobs, used), (i64::from(commit), i64::from(commit)));
     }

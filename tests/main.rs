@@ -9,6 +9,7 @@ mod counting;
 mod ending;
 mod isolation;
 mod model;
+mod pgbouncer;
 mod races;
 mod registry;
 mod repair;

@@ -1,5 +1,6 @@
 //! A database for each test.
 
+use std::env;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 
@@ -8,6 +9,9 @@ use tokio::sync::OnceCell;
 use tokio_postgres::Client;
 
 use super::{Server, connect, wait_for};
+
+/// Names the settings of a pooler in front of the server, as keywords and values.
+pub(crate) const POOLER: &str = "OCCUPANCY_TEST_POOLER";
 
 /// A database of a test's own, with the schema installed. Dropped with this value.
 pub(crate) struct TestDb {
@@ -58,6 +62,19 @@ impl TestDb {
     /// A superuser's URL.
     pub(crate) fn url(&self) -> &str {
         &self.url
+    }
+
+    /// Where a client of the library connects: through the pooler of [`POOLER`] if there is one.
+    pub(crate) fn client_url(&self) -> String {
+        match env::var(POOLER) {
+            Ok(pooler) => format!("{pooler} dbname={}", self.name),
+            Err(_) => self.url.clone(),
+        }
+    }
+
+    /// A superuser's URL of the server that holds it.
+    pub(crate) fn server_url(&self) -> &str {
+        &self.server.url
     }
 
     /// Connects as a superuser.

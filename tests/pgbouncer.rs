@@ -1,0 +1,183 @@
+//! The client behind a pooler: PgBouncer in transaction mode hands each transaction to whichever
+//! server connection is free, so that nothing may be left on one for the next call.
+
+use std::fs::{self, Permissions};
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::{env, io};
+
+use nix::unistd::{Uid, User};
+use tokio_postgres::config::Host;
+use tokio_postgres::{NoTls, SimpleQueryMessage};
+
+use crate::support::{POOLER, Place, TestDb, wait_for};
+
+/// Tests of the client that are about server connections of its own, which a pooler has not.
+const ABOUT_CONNECTIONS: [&str; 3] = [
+    // The pooler keeps no idle one.
+    "client::a_call_after_every_backend_died_finds_a_new_one",
+    // The pooler keeps the connection that became read-only.
+    "client::a_connection_that_became_read_only_is_replaced",
+    // The client's connection, to the pooler, is not a new one.
+    "client::a_new_connection_notices_a_breaking_migration",
+];
+
+/// A PgBouncer that ends with this value.
+struct PgBouncer {
+    process: Child,
+    directory: PathBuf,
+    _place: Place,
+}
+
+impl Drop for PgBouncer {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl PgBouncer {
+    const PORT: u16 = 6432;
+
+    /// Starts one in front of the server of this URL, and waits until it answers for a database.
+    async fn start(program: &Path, url: &str, database: &str) -> Self {
+        let server: tokio_postgres::Config = url.parse().expect("a valid URL");
+        let (host, owner) = match &server.get_hosts()[0] {
+            Host::Tcp(name) => (name.clone(), User::from_name("nobody")),
+            // Nobody but the server's user gets at the socket.
+            Host::Unix(socket) => {
+                let owner = fs::metadata(socket).expect("the socket's directory").uid();
+                (socket.display().to_string(), User::from_uid(Uid::from_raw(owner)))
+            }
+        };
+        let place = Place::new();
+        let directory = place.path().join("pgbouncer");
+        fs::create_dir(&directory).expect("a new directory");
+        fs::set_permissions(&directory, Permissions::from_mode(0o700)).expect("ours");
+        let ini = directory.join("pgbouncer.ini");
+        fs::write(&ini, configuration(&server, &host, &directory)).expect("writable");
+
+        let mut command = Command::new(program);
+        // It refuses to run as root.
+        if Uid::effective().is_root() {
+            let user = owner.expect("users can be looked up").expect("the server's user");
+            let (uid, gid) = (user.uid.as_raw(), user.gid.as_raw());
+            for path in [&directory, &ini] {
+                chown(path, Some(uid), Some(gid)).expect("root may");
+            }
+            command.uid(uid).gid(gid);
+        }
+        let process = command
+            .args(["--quiet".as_ref(), ini.as_os_str()])
+            .current_dir("/")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .expect("PgBouncer starts");
+        let mut pooler = Self { process, directory, _place: place };
+        wait_for("PgBouncer to answer", async || {
+            let ended = pooler.process.try_wait().expect("its state is known");
+            assert!(ended.is_none(), "PgBouncer ended: {ended:?}\n{}", pooler.log());
+            pooler.connect(database).await.is_some()
+        })
+        .await;
+        pooler
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.directory.join("log")).unwrap_or_else(|error| error.to_string())
+    }
+
+    /// Connects to its console, or to a database behind it.
+    async fn connect(&self, database: &str) -> Option<tokio_postgres::Client> {
+        let (client, connection) = tokio_postgres::Config::new()
+            .host_path(&self.directory)
+            .port(Self::PORT)
+            .user("occupancy")
+            .dbname(database)
+            .connect(NoTls)
+            .await
+            .ok()?;
+        tokio::spawn(connection);
+        Some(client)
+    }
+
+    /// How many transactions clients have run through it.
+    async fn transactions(&self) -> u64 {
+        let console = self.connect("pgbouncer").await.expect("the console answers");
+        let rows = console.simple_query("show stats_totals").await.expect("totals");
+        rows.iter()
+            .map(|message| match message {
+                SimpleQueryMessage::Row(row) if row.get("database") != Some("pgbouncer") => {
+                    row.get("xact_count").expect("a count").parse::<u64>().expect("a number")
+                }
+                _ => 0,
+            })
+            .sum()
+    }
+}
+
+fn configuration(server: &tokio_postgres::Config, host: &str, directory: &Path) -> String {
+    let user = server.get_user().expect("the URL names a user");
+    let password = server.get_password().map_or_else(String::new, |password| {
+        format!(" password='{}'", String::from_utf8_lossy(password).replace('\'', "''"))
+    });
+    let port = server.get_ports().first().copied().unwrap_or(5432);
+    format!(
+        "[databases]\n\
+         * = host={host} port={port} user={user}{password}\n\
+         [pgbouncer]\n\
+         pool_mode = transaction\n\
+         ; A server connection serves one transaction, so that nothing left on it can be found.\n\
+         server_lifetime = 0\n\
+         auth_type = any\n\
+         admin_users = occupancy\n\
+         listen_addr =\n\
+         listen_port = {}\n\
+         unix_socket_dir = {}\n\
+         logfile = {}/log\n",
+        PgBouncer::PORT,
+        directory.display(),
+        directory.display()
+    )
+}
+
+fn pgbouncer() -> Option<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    // Debian's packages put it where only root looks.
+    env::split_paths(&path)
+        .chain(["/usr/sbin".into(), "/usr/local/sbin".into()])
+        .map(|folder| folder.join("pgbouncer"))
+        .find(|program| program.is_file())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clients_suite_passes_through_pgbouncer() {
+    let Some(program) = pgbouncer() else {
+        let required = env::var("OCCUPANCY_TEST_REQUIRE_PGBOUNCER").is_ok_and(|value| value == "1");
+        assert!(!required, "there is no pgbouncer, which is required");
+        // Past the harness, which hides what a test that passes prints.
+        writeln!(io::stderr(), "NOT CHECKED: there is no pgbouncer").expect("stderr");
+        return;
+    };
+    let db = TestDb::new().await;
+    let pooler = PgBouncer::start(&program, db.server_url(), db.name()).await;
+
+    let mut suite = tokio::process::Command::new(env::current_exe().expect("this program"));
+    suite.args(["client::", "--test-threads", "4"]);
+    for test in ABOUT_CONNECTIONS {
+        suite.args(["--skip", test]);
+    }
+    suite.env("OCCUPANCY_TEST_URL", db.server_url());
+    let socket = pooler.directory.display();
+    suite.env(POOLER, format!("host={socket} port={} user=occupancy", PgBouncer::PORT));
+    let output = suite.kill_on_drop(true).output().await.expect("it runs");
+    let report = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{report}\n{}", pooler.log());
+    assert!(report.contains("a_session_lives_and_ends ... ok"), "{report}");
+    assert!(pooler.transactions().await > 20, "the client went another way");
+}
