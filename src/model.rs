@@ -583,6 +583,8 @@ rows! {
         expected: Option<String>,
         /// What is stored.
         actual: Option<String>,
+        /// The SQL that mends it; more than a `select` where somebody has to supply what was lost.
+        remedy: Option<String>,
     }
 
     /// An agent with its capacity and what is taken of it.

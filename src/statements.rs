@@ -93,7 +93,7 @@ statements! {
         "select subject, before, after from occupancy.recalc_agents_fullscan()";
 
     audit() =
-        "select invariant, subject, expected, actual from occupancy.audit()";
+        "select invariant, subject, expected, actual, remedy from occupancy.audit()";
 
     put_resource_policy(TEXT, INT8, INT8, JSONB, TEXT, INT8, JSONB, INT8) =
         "select outcome

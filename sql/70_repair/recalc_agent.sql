@@ -7,7 +7,13 @@ declare
   checked constant boolean :=
     occupancy.check_name(agent_id, 'agent_id') and occupancy.require_fresh_snapshots();
 begin
-  if not exists (select from occupancy.agent a where a.agent_id = recalc_agent.agent_id) then
+  -- An agent that somebody deleted by hand may have left kernels that need mending.
+  if not exists (
+    select from occupancy.agent a where a.agent_id = recalc_agent.agent_id
+    union all
+    select from occupancy.kernel k
+    where k.agent_id = recalc_agent.agent_id and k.ended_at is null
+  ) then
     raise exception 'unknown agent'
       using errcode = 'OC003', detail = agent_id, hint = 'register it with occupancy.put_agent';
   end if;

@@ -7,7 +7,11 @@ declare
   checked constant boolean := occupancy.require_fresh_snapshots();
 begin
   return query
-    select c.* from occupancy.recalc_agents(array(select a.agent_id from occupancy.agent a)) as c;
+    select c.* from occupancy.recalc_agents(array(
+      select a.agent_id from occupancy.agent a
+      union
+      select k.agent_id from occupancy.kernel k where k.ended_at is null
+    )) as c;
 end;
 $$;
 

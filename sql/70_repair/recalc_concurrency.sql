@@ -7,8 +7,15 @@ declare
   checked constant boolean :=
     occupancy.check_name(access_key, 'access_key') and occupancy.require_fresh_snapshots();
 begin
+  -- A key that somebody deleted by hand may have left rows that need mending.
   if not exists (
     select from occupancy.keypair p where p.access_key = recalc_concurrency.access_key
+    union all
+    select from occupancy.session_concurrency c
+    where c.access_key = recalc_concurrency.access_key
+    union all
+    select from occupancy.session s
+    where s.access_key = recalc_concurrency.access_key and s.ended_at is null
   ) then
     perform occupancy.refuse_key(access_key);
   end if;

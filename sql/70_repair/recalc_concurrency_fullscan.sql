@@ -9,6 +9,10 @@ begin
   return query
     select c.* from occupancy.recalc_keys(array(
       select p.access_key from occupancy.keypair p
+      union
+      select c.access_key from occupancy.session_concurrency c
+      union
+      select s.access_key from occupancy.session s where s.ended_at is null
     )) as c;
 end;
 $$;

@@ -23,13 +23,14 @@ impl Audit {
         if findings.is_empty() && !json {
             output::line("sound")?;
         } else {
-            let header = ["invariant", "subject", "expected", "actual"];
+            let header = ["invariant", "subject", "expected", "actual", "remedy"];
             output::rows(json, &findings, header, |finding| {
                 [
                     finding.invariant.clone(),
                     finding.subject.clone(),
                     output::or_dash(finding.expected.as_ref()),
                     output::or_dash(finding.actual.as_ref()),
+                    output::or_dash(finding.remedy.as_ref()),
                 ]
             })?;
         }
