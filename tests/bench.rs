@@ -408,6 +408,13 @@ async fn full_scans(fixture: &Fixture) -> Map<String, Value> {
         fixture.run(&format!("select occupancy.reserve_sessions('{batch}')")).await;
         fixture.run(&format!("select occupancy.release_sessions('{{{}}}')", ids.join(","))).await;
     }
+    let scans = full_scans_so_far(fixture).await;
+    fixture.run("rollback").await;
+    scans
+}
+
+/// The tables of the ledger that the present transaction read from end to end, and how often.
+async fn full_scans_so_far(fixture: &Fixture) -> Map<String, Value> {
     let tables = fixture
         .row(
             "select jsonb_object_agg(relname, seq_scan) as seq_scans
@@ -417,7 +424,6 @@ async fn full_scans(fixture: &Fixture) -> Map<String, Value> {
             &[],
         )
         .await;
-    fixture.run("rollback").await;
     let Value::Object(seq_scans) = &tables["seq_scans"] else { panic!("{tables}") };
     assert_eq!(seq_scans.len(), 6, "{tables}");
     seq_scans
@@ -441,4 +447,34 @@ async fn the_hot_path_reads_by_index_whatever_the_planner_knows() {
     assert_eq!(full_scans(&large).await, Map::new(), "100,000 sessions, never analysed as such");
     large.run("analyze").await;
     assert_eq!(full_scans(&large).await, Map::new(), "100,000 sessions, analysed");
+}
+
+/// Only what is called a full scan scans everything.
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_or_agent_is_recounted_by_index_behind_a_long_history() {
+    let fixture = platform().await;
+    fixture.run("select fill.registry(100, 50, false)").await;
+    fixture.run(&format!("select fill.sessions(90000, 10000, 1, 100, 50, '{SLOTS}')")).await;
+    let kernels = r#"[{"agent": "i-1", "slots": {}}]"#;
+    let reserve = format!("reserve_session('{}', 'AK-1', '{kernels}')", id(1));
+    assert_eq!(fixture.outcome(&reserve).await, "admitted");
+    for statistics in ["none", "all"] {
+        fixture.run("begin").await;
+        for call in [
+            "recalc_concurrency('AK-1')".to_owned(),
+            "recalc_agent('i-1')".to_owned(),
+            format!("recalc_agents_by_session('{}')", id(1)),
+        ] {
+            let sql = format!("select * from occupancy.{call}");
+            assert_eq!(fixture.rows(&sql, &[]).await, Vec::<Value>::new(), "{call}");
+        }
+        let mut scans = full_scans_so_far(&fixture).await;
+        fixture.run("rollback").await;
+        // The registry is small: there a scan is no slower.
+        for registry in ["keypair", "agent", "quota"] {
+            scans.remove(registry);
+        }
+        assert_eq!(scans, Map::new(), "statistics: {statistics}");
+        fixture.run("analyze").await;
+    }
 }

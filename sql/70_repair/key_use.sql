@@ -7,11 +7,14 @@ as $$
           where c.access_key = p.access_key and not c.system),
          (select count(*) from occupancy.session_concurrency c
           where c.access_key = p.access_key and c.system),
+         -- Whether a kernel lives is asked last: a planner without statistics would look through
+         -- all that live, for each session anew.
          coalesce((
            select occupancy.slots_sum(coalesce(k.settled_slots, k.requested_slots))
+                    filter (where k.ended_at is null)
            from occupancy.session s
-           join occupancy.kernel k on k.session_id = s.session_id and k.ended_at is null
-           where s.access_key = p.access_key and s.status = 'RUNNING'
+           join occupancy.kernel k on k.session_id = s.session_id
+           where s.access_key = p.access_key and s.ended_at is null and s.status = 'RUNNING'
              and s.session_type <> 'system'), '{}')
   from occupancy.keypair p
   where p.access_key = any (key_use.access_keys);

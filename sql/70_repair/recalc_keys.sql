@@ -25,7 +25,7 @@ begin
       insert into occupancy.session_concurrency (access_key, session_id, system)
       select s.access_key, s.session_id, s.session_type = 'system'
       from occupancy.session s
-      where s.access_key = any (access_keys) and s.status = 'RUNNING'
+      where s.access_key = any (access_keys) and s.ended_at is null and s.status = 'RUNNING'
       order by s.session_id
       on conflict do nothing
       returning *
