@@ -57,10 +57,11 @@ async fn what_the_older_designs_get_wrong_is_right_here_and_documented() {
         "| what happens | right | counter | set | Occupancy |".to_owned(),
         "|---|---|---|---|---|".to_owned(),
     ];
+    let stores = old::stores().await;
     for (scenario, name, n) in SCENARIOS {
         let right = Count { runs: n, counted: n };
-        let counter = old::play(Design::Counter, scenario).await;
-        let set = old::play(Design::Set, scenario).await;
+        let counter = old::play(&stores, Design::Counter, scenario).await;
+        let set = old::play(&stores, Design::Set, scenario).await;
         let here = new::play(scenario).await;
         assert_eq!(here, right, "{scenario:?} here");
         assert!(counter != right || set != right, "{scenario:?} went well before");

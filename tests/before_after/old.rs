@@ -106,17 +106,25 @@ impl Manager {
     }
 }
 
-/// Plays a scenario, and tells what runs and what is counted at its end.
-pub(super) async fn play(design: Design, scenario: Scenario) -> Count {
+/// A database with both stores.
+pub(super) async fn stores() -> TestDb {
     let db = empty_database().await;
     db.connect().await.batch_execute(include_str!("old.sql")).await.expect("both stores");
-    let manager = Manager::start(&db, design).await;
+    db
+}
+
+/// Plays a scenario from the beginning, and tells what runs and what is counted at its end.
+pub(super) async fn play(db: &TestDb, design: Design, scenario: Scenario) -> Count {
+    let manager = Manager::start(db, design).await;
+    manager
+        .platform("truncate store.counter, store.member, platform.session, platform.kernel")
+        .await;
     match scenario {
         Scenario::Retry => retry(&manager).await,
         Scenario::Loop => together(&[&manager, &manager]).await,
-        Scenario::TwoManagers => together(&[&manager, &Manager::start(&db, design).await]).await,
+        Scenario::TwoManagers => together(&[&manager, &Manager::start(db, design).await]).await,
         Scenario::Crash => {
-            let doomed = Manager::start(&db, design).await;
+            let doomed = Manager::start(db, design).await;
             assert!(doomed.check("s1", 2).await);
             // It has counted, and will never record.
             drop(doomed);
@@ -127,7 +135,7 @@ pub(super) async fn play(design: Design, scenario: Scenario) -> Count {
             manager.write(manager.recount().await).await;
         }
         Scenario::Recalculation => {
-            let operator = Manager::start(&db, design).await;
+            let operator = Manager::start(db, design).await;
             let recount = operator.recount().await;
             manager.run("s1", 2).await;
             operator.write(recount).await;

@@ -6,6 +6,7 @@
 mod crowds;
 mod endings;
 mod long;
+mod recalculations;
 mod registry;
 mod turns;
 
