@@ -98,6 +98,7 @@ async fn every_scenario_gives_a_figure() {
         assert!(ours > 0.0 && floor > 0.0, "{figure}");
         assert!((number(&figure["ratio"]) - ours / floor).abs() < 1e-6, "{figure}");
         assert!(number(&figure["p50_us"]) <= number(&figure["p99_us"]), "{figure}");
+        assert!(figure["goal"].is_null() || number(&figure["goal"]) > 0.0, "{figure}");
         let server = &figure["server"];
         assert!(server["version"].as_str().is_some_and(|text| text.starts_with("PostgreSQL ")));
         assert!(server["settings"]["fsync"].is_string() && server["durable"].is_boolean());
@@ -142,6 +143,26 @@ async fn people_get_a_table_and_the_conditions() {
     assert_eq!(rows.len(), 2, "{}", output.stdout);
 }
 
+/// The page of figures is written by the command and not by hand.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_published_table_is_printed_as_the_page_has_it() {
+    let db = TestDb::new().await;
+    let arguments = ["cold", "batch", "--clients", "1,4,16", "--seconds", "0.1", "--markdown"];
+    let output = run(db.url(), &[&arguments[..], &TINY].concat()).await;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let lines: Vec<_> = output.stdout.lines().collect();
+    assert_eq!(lines[0], "```text");
+    assert!(lines[1].starts_with("PostgreSQL "), "{}", output.stdout);
+    let table: Vec<_> = lines.iter().filter(|line| line.starts_with('|')).collect();
+    assert!(table.iter().all(|line| line.matches('|').count() == 12), "{}", output.stdout);
+    assert!(table[1].starts_with("| --- | ---: |"), "{}", output.stdout);
+    assert_eq!(table.iter().filter(|line| line.starts_with("| `cold` |")).count(), 3);
+    // What a batch is held to beyond its floor: each against `cold` with 16, four against one.
+    let beyond: Vec<_> = lines.iter().filter(|line| line.starts_with("- `batch` with ")).collect();
+    assert_eq!(beyond.len(), 4, "{}", output.stdout);
+    assert!(beyond[3].starts_with("- `batch` with 4 clients to `batch` with 1 client: "));
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_run_tells_what_creeps() {
     let db = TestDb::new().await;
@@ -160,6 +181,9 @@ async fn a_long_run_tells_what_creeps() {
         let sizes = run["relations"].as_array().expect("relations");
         let session = sizes.iter().find(|size| size["relation"] == "session").expect("session");
         assert_eq!(session["remembers"], true);
+        let live = sizes.iter().find(|size| size["relation"] == "session_live").expect("an index");
+        assert_eq!(live["remembers"], false);
+        assert!(run["missed"].is_array());
         assert!(number(&session["end_bytes"]) >= number(&session["first_tenth_bytes"]));
     }
 }
@@ -174,6 +198,9 @@ async fn a_wrong_request_is_refused_before_anything_is_done() {
         (&["cold", "--slices", "0"], "0 is not in 1.."),
         (&["soak", "--clients", "0"], "0 is not in 1.."),
         (&["cold", "soak"], "measured alone"),
+        (&["--markdown", "soak"], "measured alone"),
+        (&["--all", "cold"], "cannot be used with"),
+        (&["--markdown", "--json"], "cannot be used with"),
     ] {
         let output = run("postgresql://nobody@127.0.0.1:1/none", arguments).await;
         assert_eq!((output.code, output.stdout.as_str()), (Some(2), ""), "{arguments:?}");

@@ -20,6 +20,8 @@ pub(crate) struct Figure {
     pub(crate) floor_p99_us: Option<u64>,
     /// Operations per second, of ours to the other's.
     pub(crate) ratio: f64,
+    /// What the ratio is to reach, where that was agreed on.
+    pub(crate) goal: Option<f64>,
     /// Passing errors, such as deadlocks, of ours in all slices.
     pub(crate) errors: u64,
     pub(crate) slices: usize,
@@ -47,6 +49,7 @@ impl Figure {
             floor_p50_us: median_time(&theirs, |slice| slice.p50_us),
             floor_p99_us: median_time(&theirs, |slice| slice.p99_us),
             ratio: ops_per_second / floor_ops_per_second,
+            goal: contest.scenario.goal(contest.clients),
             errors: ours.iter().map(|slice| slice.errors).sum(),
             slices: slices.len(),
             slice_seconds: contest.options.slice.as_secs_f64(),

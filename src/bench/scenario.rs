@@ -125,6 +125,27 @@ impl Scenario {
         }
     }
 
+    /// The ratio that is to be reached with so many clients, where there is such a goal. What grows
+    /// may cost 1.15 times as much as what does not.
+    pub(super) fn goal(self, clients: usize) -> Option<f64> {
+        let (alone, crowded) = match self {
+            Self::Cold | Self::Pair => (0.75, 0.6),
+            Self::HotKey | Self::HotAgent => (0.8, 0.75),
+            Self::Quota4 => (0.7, 0.6),
+            Self::ClientSide => (2.0, 1.5),
+            Self::Full => return (clients == 32).then_some(0.6),
+            Self::Batch | Self::ReleaseBatch => return Some(0.4),
+            Self::BatchRejected => return None,
+            Self::History | Self::ManyLive | Self::ManyAgents => return Some(1.0 / 1.15),
+            Self::Client => return Some(0.9),
+        };
+        match clients {
+            1 => Some(alone),
+            16 => Some(crowded),
+            _ => None,
+        }
+    }
+
     pub(super) fn lineup(self, sizes: &Sizes) -> Lineup {
         let action = self.action();
         let ours = self.ours(sizes);

@@ -27,6 +27,12 @@ const EVERY: Duration = Duration::from_secs(1);
 /// `prune_ended` forgets no more at once.
 const PRUNED_AT_ONCE: i64 = 10_000;
 
+/// What a run is to reach: the speed of its last tenth, of the first; the growth of whatever does
+/// not hold remembered sessions; the share of updates in place.
+const SPEED: f64 = 0.9;
+const GROWTH: f64 = 3.0;
+const IN_PLACE: f64 = 0.95;
+
 /// How long to go on, and in which company.
 #[derive(Clone, Debug)]
 pub(crate) struct Options {
@@ -58,13 +64,16 @@ pub(crate) struct Endurance {
     /// The share of updates that stayed in their page and touched no index, by table.
     pub(crate) hot_share: BTreeMap<String, f64>,
     pub(crate) relations: Vec<Growth>,
+    /// The goals that were not reached, in words.
+    pub(crate) missed: Vec<String>,
 }
 
 /// The size of a table or an index.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Growth {
     pub(crate) relation: String,
-    /// Whether it holds the remembered sessions, which the retention bounds.
+    /// Whether it holds the remembered sessions, which the retention bounds. An index of those that
+    /// live does not.
     pub(crate) remembers: bool,
     pub(crate) first_tenth_bytes: i64,
     pub(crate) end_bytes: i64,
@@ -183,7 +192,9 @@ impl<'a> Run<'a> {
             (Some(start), Some(end)) => end.duration_since(*start).as_secs_f64(),
             _ => 0.0,
         };
+        let relations: Vec<_> = first.into_iter().zip(end).map(Growth::between).collect();
         Ok(Endurance {
+            missed: missed(ratio, errors, &hot_share, &relations),
             idle_transaction: self.idle.is_some(),
             pairs: self.course.done(),
             clients: self.options.clients,
@@ -194,9 +205,35 @@ impl<'a> Run<'a> {
             errors,
             pruned: self.pruned,
             hot_share,
-            relations: first.into_iter().zip(end).map(Growth::between).collect(),
+            relations,
         })
     }
+}
+
+/// The goals that were not reached; a ratio that is no number reaches none.
+fn missed(
+    ratio: f64,
+    errors: u64,
+    hot_share: &BTreeMap<String, f64>,
+    relations: &[Growth],
+) -> Vec<String> {
+    let mut missed = Vec::new();
+    if ratio.is_nan() || ratio < SPEED {
+        missed.push(format!("the last tenth ran at {ratio:.2} of the first, not at {SPEED}"));
+    }
+    for (table, share) in hot_share.iter().filter(|(_, share)| **share < IN_PLACE) {
+        let (share, goal) = (share * 100.0, IN_PLACE * 100.0);
+        missed.push(format!("{share:.1} % of the updates of {table} were in place, not {goal} %"));
+    }
+    for Growth { relation, factor, .. } in
+        relations.iter().filter(|growth| !growth.remembers && growth.factor > GROWTH)
+    {
+        missed.push(format!("{relation} grew to {factor:.1} times its size, not to {GROWTH}"));
+    }
+    if errors > 0 {
+        missed.push(format!("{errors} calls had to be repeated, not 0"));
+    }
+    missed
 }
 
 /// Begins a transaction that has done something, and leaves it alone.
@@ -287,7 +324,8 @@ async fn sizes(client: &Client) -> Result<Vec<Size>> {
         .query(
             "select c.relname::text,
                     coalesce(i.indrelid, c.oid) in (
-                      'occupancy.session'::regclass, 'occupancy.kernel'::regclass),
+                      'occupancy.session'::regclass, 'occupancy.kernel'::regclass)
+                      and coalesce(pg_get_expr(i.indpred, i.indrelid), '') !~ 'ended_at IS NULL',
                     pg_relation_size(c.oid)
                from pg_class c
                left join pg_index i on i.indexrelid = c.oid
@@ -353,6 +391,31 @@ async fn hot_shares(client: &Client, pairs: u64) -> Result<BTreeMap<String, f64>
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_goal_that_is_missed_is_told() {
+        let hot =
+            |keypair| BTreeMap::from([("agent".to_owned(), 1.0), ("keypair".to_owned(), keypair)]);
+        let growth = |remembers, factor| Growth {
+            relation: "keypair".to_owned(),
+            remembers,
+            first_tenth_bytes: 1,
+            end_bytes: 1,
+            factor,
+        };
+        let reached = missed(0.9, 0, &hot(0.95), &[growth(false, 3.0), growth(true, 10.0)]);
+        assert_eq!(reached, [""; 0]);
+        assert_eq!(
+            missed(0.5, 1, &hot(0.9), &[growth(false, 3.5)]),
+            [
+                "the last tenth ran at 0.50 of the first, not at 0.9",
+                "90.0 % of the updates of keypair were in place, not 95 %",
+                "keypair grew to 3.5 times its size, not to 3",
+                "1 calls had to be repeated, not 0",
+            ]
+        );
+        assert_eq!(missed(f64::NAN, 0, &hot(1.0), &[]).len(), 1);
+    }
 
     #[test]
     fn a_course_has_ten_tenths() {

@@ -1,10 +1,11 @@
 //! `occupancy bench`: what a reservation costs.
 
 mod soak;
+mod table;
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use crate::bench::{self, Conditions, Databases, Figure, Options, Protocol, Scenario, Sizes};
@@ -54,6 +55,12 @@ struct Turns {
     #[arg(long, value_name = "N", default_value_t = 5,
           value_parser = clap::value_parser!(u16).range(1..=1000))]
     slices: u16,
+    /// Everything that is measured in turns.
+    #[arg(long, conflicts_with = "scenarios")]
+    all: bool,
+    /// Print the table in Markdown, as docs/performance.md has it.
+    #[arg(long, conflicts_with = "json")]
+    markdown: bool,
     /// Prepare each statement once, which a pooler in transaction mode may not allow.
     #[arg(long)]
     prepared: bool,
@@ -83,7 +90,10 @@ struct Line<'a> {
 impl Bench {
     pub(super) async fn run(self, global: &Global, interruption: Interruption) -> Result<Verdict> {
         if self.long.is_some()
-            && !(self.turns.scenarios.is_empty() && self.turns.clients.is_empty())
+            && (self.turns.all
+                || self.turns.markdown
+                || !self.turns.scenarios.is_empty()
+                || !self.turns.clients.is_empty())
         {
             let message = "`soak` is measured alone; its options follow it\n";
             clap::Error::raw(clap::error::ErrorKind::ArgumentConflict, message).exit();
@@ -111,6 +121,7 @@ impl Turns {
         let progress = Progress::new();
         let databases = place.open(global, &progress).await?;
         let server = Conditions::of(databases).await?;
+        let markdown = self.markdown;
         let options = self.options();
         let figures = bench::run(databases, &options, &progress).await?;
         if global.json {
@@ -120,13 +131,21 @@ impl Turns {
                 .try_for_each(|figure| output::json(&Line { figure, protocol, server: &server }))
                 .map(|()| Verdict::Fine);
         }
-        output::line(format_args!("\n{}\n{}\n", conditions(&server), describe(&options)))?;
-        output::line(table(&figures)).map(|()| Verdict::Fine)
+        let conditions = format!("{}\n{}", conditions(&server), describe(&options));
+        let text = if markdown {
+            table::markdown(&conditions, &figures)
+        } else {
+            table::plain(&conditions, &figures)
+        };
+        output::line(text).map(|()| Verdict::Fine)
     }
 
     fn options(self) -> Options {
-        let scenarios =
-            if self.scenarios.is_empty() { Scenario::USUAL.to_vec() } else { self.scenarios };
+        let scenarios = match self.scenarios {
+            _ if self.all => Scenario::value_variants().to_vec(),
+            none if none.is_empty() => Scenario::USUAL.to_vec(),
+            some => some,
+        };
         Options {
             scenarios,
             clients: self.clients.into_iter().map(usize::from).collect(),
@@ -181,11 +200,14 @@ fn conditions(conditions: &Conditions) -> String {
         .filter(|(_, value)| !value.is_empty())
         .map(|(name, value)| format!("{name}={value}"))
         .collect();
-    let mut text = format!("{}\n{}", conditions.version, settings.join(" "));
-    if !conditions.durable {
-        text += "\nCommits do not wait for the disk here: the figures say little.";
+    let mut lines = vec![conditions.version.clone(), settings.join(" ")];
+    if let Some(cpus) = conditions.client_cpus {
+        lines.push(format!("{cpus} processors where the clients run"));
     }
-    text
+    if !conditions.durable {
+        lines.push("Commits do not wait for the disk here: the figures say little.".to_owned());
+    }
+    lines.join("\n")
 }
 
 fn describe(options: &Options) -> String {
@@ -195,28 +217,4 @@ fn describe(options: &Options) -> String {
         options.slice.as_secs_f64(),
         name(options.protocol),
     )
-}
-
-fn table(figures: &[Figure]) -> String {
-    let header =
-        ["scenario", "clients", "ops/s", "p50", "p99", "beside", "ops/s", "p50", "ratio", "errors"];
-    let rows = figures.iter().map(|figure| {
-        [
-            figure.scenario.clone(),
-            figure.clients.to_string(),
-            format!("{:.0}", figure.ops_per_second),
-            millis(figure.p50_us),
-            millis(figure.p99_us),
-            figure.beside.to_owned(),
-            format!("{:.0}", figure.floor_ops_per_second),
-            millis(figure.floor_p50_us),
-            format!("{:.2}", figure.ratio),
-            figure.errors.to_string(),
-        ]
-    });
-    output::table(header, rows)
-}
-
-fn millis(micros: Option<u64>) -> String {
-    output::or_dash(micros.map(|micros| format!("{}.{:02} ms", micros / 1000, micros % 1000 / 10)))
 }
