@@ -241,7 +241,9 @@ async fn each_function_and_view_has_a_file_of_its_name() {
 #[test]
 fn no_migration_holds_a_function_body() {
     for file in files("migrations") {
+        // Dropping a retired signature is what a migration is for.
         let text = fs::read_to_string(&file).expect("a text").to_lowercase();
+        let text = text.replace("\ndrop function if exists ", "\n");
         for word in ["$$", " function ", " procedure ", "create trigger", " aggregate "] {
             assert!(!text.contains(word), "{}: {word}", file.display());
         }

@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod counting;
 mod ending;
+mod holders;
 mod isolation;
 mod model;
 mod pgbouncer;

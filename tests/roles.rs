@@ -7,17 +7,30 @@ use tokio_postgres::Client;
 
 use crate::support::fixture::{Fixture, each, id, kernels, refused, request, rows};
 
-const VIEWER: &[&str] =
-    &["audit", "check_session", "error_codes", "get_concurrency", "get_session"];
+const VIEWER: &[&str] = &[
+    "audit",
+    "check_session",
+    "error_codes",
+    "get_concurrency",
+    "get_leases",
+    "get_managers",
+    "get_session",
+];
 const MANAGER: &[&str] = &[
+    "confirm_session",
+    "heartbeat_manager",
     "prune_ended",
+    "prune_managers",
     "put_agent",
+    "reclaim_expired",
+    "register_manager",
     "release_kernel",
     "release_session",
     "release_sessions",
     "reserve_session",
     "reserve_sessions",
     "settle_kernel",
+    "sweep_agents",
     "terminate_session",
 ];
 const ADMIN: &[&str] = &[
@@ -26,6 +39,7 @@ const ADMIN: &[&str] = &[
     "drop_keypair",
     "drop_quota",
     "drop_resource_policy",
+    "evacuate_agent",
     "put_keypair",
     "put_quota",
     "put_resource_policy",

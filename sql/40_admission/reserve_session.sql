@@ -3,7 +3,9 @@ create or replace function occupancy.reserve_session(
   access_key text,
   kernels jsonb,
   session_type text default 'interactive',
-  project text default null
+  project text default null,
+  manager text default null,
+  epoch bigint default null
 )
 returns occupancy.admission
 language plpgsql volatile security definer
@@ -15,19 +17,34 @@ as $$
 declare
   checked constant boolean :=
     occupancy.check_reservation(session_id, access_key, session_type, project);
+  holder constant boolean := manager is null and epoch is null
+    or occupancy.require_holder(manager, epoch, session_id);
   placed constant occupancy.placement := occupancy.parse_kernels(kernels);
 begin
+  if epoch is not null then
+    return occupancy.hold(
+      occupancy.reserve(
+        session_id, access_key, session_type, project, placed, occupancy.enter_ledger()),
+      epoch);
+  end if;
   return occupancy.reserve(
     session_id, access_key, session_type, project, placed, occupancy.enter_ledger());
 end;
 $$;
 
-comment on function occupancy.reserve_session(uuid, text, jsonb, text, text) is
+comment on function occupancy.reserve_session(
+  uuid, text, jsonb, text, text, text, bigint
+) is
   'Takes the key''s concurrency slot, charges every quota and updates every agent row, or does '
   'none of it. kernels: [{"kernel_id": uuid (optional), "agent": "i-01", "slots": {"cpu": 4}}, …], '
   'all agents in one resource group. session_type: interactive, batch, inference or system. '
   'outcome: admitted; already_admitted (the same call again); rejected, with the code and all '
-  'violations. Repeating a call is safe. OC001, OC002, OC003, OC005, OC006.';
-revoke all on function occupancy.reserve_session(uuid, text, jsonb, text, text) from public;
-grant execute on function occupancy.reserve_session(uuid, text, jsonb, text, text)
-  to occupancy_manager;
+  'violations. Repeating a call is safe. manager, epoch (default: none): the session is theirs until '
+  'confirm_session; should they fall silent before, reclaim_expired frees it. OC001, OC002, OC003, '
+  'OC005, OC006, OC009.';
+revoke all on function occupancy.reserve_session(
+  uuid, text, jsonb, text, text, text, bigint
+) from public;
+grant execute on function occupancy.reserve_session(
+  uuid, text, jsonb, text, text, text, bigint
+) to occupancy_manager;

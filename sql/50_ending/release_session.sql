@@ -1,4 +1,8 @@
-create or replace function occupancy.release_session(session_id uuid)
+create or replace function occupancy.release_session(
+  session_id uuid,
+  manager text default null,
+  epoch bigint default null
+)
 returns occupancy.session_outcome
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
@@ -8,6 +12,8 @@ set enable_seqscan = off
 as $$
 declare
   checked constant boolean := occupancy.check_id(session_id, 'session_id');
+  holder constant boolean := manager is null and epoch is null
+    or occupancy.require_holder(manager, epoch, session_id);
   fresh constant boolean := occupancy.enter_ledger();
   held occupancy.session;
 begin
@@ -16,6 +22,9 @@ begin
     where s.session_id = release_session.session_id for no key update;
     if held.ended_at is not null then
       return row(session_id, 'already_released')::occupancy.session_outcome;
+    end if;
+    if held.holder_epoch <> epoch then
+      perform occupancy.require_lease(held, manager, epoch);
     end if;
     if found then
       perform occupancy.free_kernels(held, null);
@@ -32,9 +41,11 @@ begin
 end;
 $$;
 
-comment on function occupancy.release_session(uuid) is
+comment on function occupancy.release_session(uuid, text, bigint) is
   'Ends a session: frees its slot, quotas and agents, once. outcome: released, already_released, '
   'or unknown (never seen; now remembered as ended, so that a late reservation of this id is '
-  'rejected). Repeating a call is safe. OC005, OC010.';
-revoke all on function occupancy.release_session(uuid) from public;
-grant execute on function occupancy.release_session(uuid) to occupancy_manager;
+  'rejected). Repeating a call is safe. manager, epoch (default: none): a holder speaks, who is '
+  'refused (OC009, nothing changes) if a newer start has its name, or if another manager holds the '
+  'session, unconfirmed; without them anybody ends it. OC005, OC009, OC010.';
+revoke all on function occupancy.release_session(uuid, text, bigint) from public;
+grant execute on function occupancy.release_session(uuid, text, bigint) to occupancy_manager;

@@ -1,4 +1,8 @@
-create or replace function occupancy.release_sessions(session_ids uuid[])
+create or replace function occupancy.release_sessions(
+  session_ids uuid[],
+  manager text default null,
+  epoch bigint default null
+)
 returns setof occupancy.session_outcome
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
@@ -10,6 +14,7 @@ set jit = off
 as $$
 declare
   fresh boolean;
+  held occupancy.session;
   unseen uuid[];
   living uuid[];
 begin
@@ -21,6 +26,9 @@ begin
     raise exception 'session_ids is too long'
       using errcode = 'OC005', detail = cardinality(session_ids)::text,
             hint = 'at most 10000 in a call';
+  end if;
+  if manager is not null or epoch is not null then
+    perform occupancy.require_holder(manager, epoch);
   end if;
   fresh := occupancy.enter_ledger();
 
@@ -39,6 +47,16 @@ begin
   perform from occupancy.session s
   where s.session_id = any (session_ids)
   order by s.session_id for no key update;
+  if manager is not null then
+    for held in
+      select s.* from occupancy.session s
+      where s.session_id = any (session_ids) and s.ended_at is null
+        and s.holder_epoch <> release_sessions.epoch
+      order by s.session_id
+    loop
+      perform occupancy.require_lease(held, manager, epoch);
+    end loop;
+  end if;
   select coalesce(array_agg(s.session_id), '{}') into living
   from occupancy.session s
   where s.session_id = any (session_ids) and s.ended_at is null;
@@ -59,8 +77,9 @@ begin
 end;
 $$;
 
-comment on function occupancy.release_sessions(uuid[]) is
+comment on function occupancy.release_sessions(uuid[], text, bigint) is
   'Ends at most 10,000 sessions in one transaction; a row per element in input order, with the '
-  'outcomes of release_session. OC005, OC010.';
-revoke all on function occupancy.release_sessions(uuid[]) from public;
-grant execute on function occupancy.release_sessions(uuid[]) to occupancy_manager;
+  'outcomes of release_session. manager, epoch: as there, one pair for all; what they may not end '
+  'refuses the whole batch. OC005, OC009, OC010.';
+revoke all on function occupancy.release_sessions(uuid[], text, bigint) from public;
+grant execute on function occupancy.release_sessions(uuid[], text, bigint) to occupancy_manager;

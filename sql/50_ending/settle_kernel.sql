@@ -1,4 +1,9 @@
-create or replace function occupancy.settle_kernel(kernel_id uuid, occupied_slots jsonb)
+create or replace function occupancy.settle_kernel(
+  kernel_id uuid,
+  occupied_slots jsonb,
+  manager text default null,
+  epoch bigint default null
+)
 returns occupancy.settlement
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
@@ -9,6 +14,8 @@ as $$
 declare
   checked constant boolean := occupancy.check_id(kernel_id, 'kernel_id');
   added constant jsonb := occupancy.parse_slots(occupied_slots, 'occupied_slots');
+  holder constant boolean := manager is null and epoch is null
+    or occupancy.require_holder(manager, epoch, kernel_id => kernel_id);
   fresh constant boolean := occupancy.enter_ledger();
   held occupancy.session;
   freed jsonb;
@@ -24,6 +31,9 @@ begin
   where k.kernel_id = settle_kernel.kernel_id and k.ended_at is null;
   if not found then
     return row(kernel_id, held.session_id, 'already_released')::occupancy.settlement;
+  end if;
+  if held.holder_epoch <> epoch then
+    perform occupancy.require_lease(held, manager, epoch);
   end if;
 
   if held.status = 'RUNNING' and held.session_type <> 'system' then
@@ -46,9 +56,9 @@ begin
 end;
 $$;
 
-comment on function occupancy.settle_kernel(uuid, jsonb) is
+comment on function occupancy.settle_kernel(uuid, jsonb, text, bigint) is
   'What was requested for a kernel becomes what its agent really allotted, on the agent, the key '
-  'and in the slot quotas; never refused for a limit. outcome: settled or already_released. OC001, '
-  'OC004 (no such kernel), OC005, OC010.';
-revoke all on function occupancy.settle_kernel(uuid, jsonb) from public;
-grant execute on function occupancy.settle_kernel(uuid, jsonb) to occupancy_manager;
+  'and in the slot quotas; never refused for a limit. outcome: settled or already_released. manager, '
+  'epoch: see release_session. OC001, OC004 (no such kernel), OC005, OC009, OC010.';
+revoke all on function occupancy.settle_kernel(uuid, jsonb, text, bigint) from public;
+grant execute on function occupancy.settle_kernel(uuid, jsonb, text, bigint) to occupancy_manager;

@@ -1,4 +1,8 @@
-create or replace function occupancy.terminate_session(session_id uuid)
+create or replace function occupancy.terminate_session(
+  session_id uuid,
+  manager text default null,
+  epoch bigint default null
+)
 returns occupancy.session_outcome
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
@@ -8,6 +12,8 @@ set enable_seqscan = off
 as $$
 declare
   checked constant boolean := occupancy.check_id(session_id, 'session_id');
+  holder constant boolean := manager is null and epoch is null
+    or occupancy.require_holder(manager, epoch, session_id);
   fresh constant boolean := occupancy.enter_ledger();
   held occupancy.session;
   freed jsonb;
@@ -27,6 +33,9 @@ begin
     return row(session_id, 'already_terminating')::occupancy.session_outcome;
   elsif held.ended_at is not null then
     return row(session_id, 'already_released')::occupancy.session_outcome;
+  end if;
+  if held.holder_epoch <> epoch then
+    perform occupancy.require_lease(held, manager, epoch);
   end if;
 
   select coalesce(occupancy.slots_sum(coalesce(k.settled_slots, k.requested_slots)), '{}')
@@ -53,9 +62,10 @@ begin
 end;
 $$;
 
-comment on function occupancy.terminate_session(uuid) is
+comment on function occupancy.terminate_session(uuid, text, bigint) is
   'A session begins to end: gives back its concurrency slot and quotas at once; agents stay '
   'occupied until each kernel or the session is released. outcome: terminating, '
-  'already_terminating, already_released or unknown. OC005, OC010.';
-revoke all on function occupancy.terminate_session(uuid) from public;
-grant execute on function occupancy.terminate_session(uuid) to occupancy_manager;
+  'already_terminating, already_released or unknown. manager, epoch: see release_session. OC005, '
+  'OC009, OC010.';
+revoke all on function occupancy.terminate_session(uuid, text, bigint) from public;
+grant execute on function occupancy.terminate_session(uuid, text, bigint) to occupancy_manager;

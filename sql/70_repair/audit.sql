@@ -62,6 +62,13 @@ as $$
   where k.ended_at is null
     and not exists (select from occupancy.agent a where a.agent_id = k.agent_id)
   union all
+  select 'lease_has_manager', 'session ' || s.session_id, 'manager of epoch ' || s.holder_epoch,
+         'no row',
+         format('select * from occupancy.release_session(%L)', s.session_id)
+  from occupancy.session s
+  where s.holder_epoch is not null and s.ended_at is null
+    and not exists (select from occupancy.manager m where m.epoch = s.holder_epoch)
+  union all
   select 'agent_use', 'agent ' || a.agent_id, t.slots::text, a.occupied_slots::text,
          format('select * from occupancy.recalc_agent(%L)', a.agent_id)
   from occupancy.agent a

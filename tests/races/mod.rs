@@ -5,6 +5,7 @@
 
 mod crowds;
 mod endings;
+mod holders;
 mod long;
 mod recalculations;
 mod registry;
