@@ -224,6 +224,13 @@ impl Error {
             None => self.0.kind == ErrorKind::Connection,
         }
     }
+
+    /// Whether the server does not have, or already has, the prepared statement that was named: it
+    /// is on another connection.
+    pub(crate) fn is_about_prepared_statements(&self) -> bool {
+        // invalid_sql_statement_name, duplicate_prepared_statement
+        matches!(self.sqlstate(), Some("26000" | "42P05"))
+    }
 }
 
 impl From<tokio_postgres::Error> for Error {

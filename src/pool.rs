@@ -83,6 +83,7 @@ impl Handles {
 pub struct Pooled {
     pool: Pool,
     retry: RetryPolicy,
+    prepared_statements: bool,
     schema: Arc<Runner>,
 }
 
@@ -101,7 +102,8 @@ impl Pooled {
             .map_err(|error| {
                 Error::new(ErrorKind::Config, "cannot build the pool").caused_by(error)
             })?;
-        Ok(Self { pool, retry: config.retry, schema: Arc::new(Runner::embedded()?) })
+        let Config { retry, prepared_statements, .. } = *config;
+        Ok(Self { pool, retry, prepared_statements, schema: Arc::new(Runner::embedded()?) })
     }
 
     /// Gets a connection, insisting only while a server answers that it will be there soon.
@@ -129,7 +131,11 @@ impl Pooled {
 
     async fn attempt(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>> {
         let connection = self.connection().await?;
-        let result = statement.run(&**connection, params).await;
+        let result = if self.prepared_statements {
+            run_prepared(&connection, statement, params).await
+        } else {
+            statement.run(&**connection, params).await
+        };
         if result.as_ref().is_err_and(Error::is_transient) {
             // It may lead to a server that is going away or has become a standby: the next
             // attempt had better look for a host anew.
@@ -152,6 +158,24 @@ impl fmt::Debug for Pooled {
             .field("retry", &self.retry)
             .finish_non_exhaustive()
     }
+}
+
+/// Runs a statement that this connection prepares once and then keeps.
+async fn run_prepared(
+    connection: &Object,
+    statement: &Statement,
+    params: Params<'_>,
+) -> Result<Vec<Row>> {
+    let run = async {
+        let prepared = connection.prepare_typed_cached(statement.sql, statement.types).await?;
+        connection.query(&prepared, params).await
+    };
+    run.await.map_err(|error| match Error::from(error) {
+        lost if lost.is_about_prepared_statements() => {
+            lost.hint("a pooler in transaction mode asks for with_prepared_statements(false)")
+        }
+        other => other,
+    })
 }
 
 fn unavailable(error: PoolError) -> Error {

@@ -108,6 +108,33 @@ fn is_row(message: &tokio_postgres::SimpleQueryMessage) -> bool {
 }
 
 #[tokio::test]
+async fn statements_are_prepared_once_a_connection_if_asked_for() {
+    let db = TestDb::new().await;
+    let config = config(&db).with_pool_size(1).with_prepared_statements(true);
+    register(&Handles::connect(&config).await.expect("connected")).await;
+    let admin = db.connect().await;
+    let log = format!("alter database {} set log_statement = 'all'", db.name());
+    admin.batch_execute(&log).await.expect("altered");
+    let handles = Handles::connect(&config).await.expect("connected");
+    for _ in 0..3 {
+        let reservation = reservation();
+        let admission = handles.tracker().reserve_session(&reservation).await.expect("answered");
+        assert!(admission.is_admitted());
+        handles.tracker().release_session(reservation.session_id).await.expect("released");
+    }
+    let log = db.server_log().await;
+    let names: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("execute ") && line.contains(" session_id, outcome"))
+        .filter_map(|line| line.split("execute ").nth(1)?.split(':').next())
+        .collect();
+    assert_eq!(names.len(), 6, "{log}");
+    assert_ne!(names[0], "<unnamed>");
+    assert_ne!(names[0], names[1]);
+    assert!(names.chunks(2).all(|pair| pair == &names[..2]), "{names:?}");
+}
+
+#[tokio::test]
 async fn a_session_lives_and_ends() {
     let db = TestDb::new().await;
     let handles = handles(&db).await;
@@ -483,8 +510,17 @@ async fn an_exhausted_pool_says_so() {
 // A manager of the former version runs on while a migration gives an answer one more column.
 #[tokio::test]
 async fn a_running_client_survives_a_new_result_column() {
+    survives_a_new_result_column(false).await;
+}
+
+#[tokio::test]
+async fn prepared_statements_survive_a_new_result_column() {
+    survives_a_new_result_column(true).await;
+}
+
+async fn survives_a_new_result_column(prepared: bool) {
     let db = TestDb::new().await;
-    let config = config(&db).with_pool_size(1);
+    let config = config(&db).with_pool_size(1).with_prepared_statements(prepared);
     let handles = Handles::connect(&config).await.expect("connected");
     register(&handles).await;
     let admin = db.connect().await;

@@ -10,19 +10,23 @@ use std::process::{Child, Command, Stdio};
 use std::{env, io};
 
 use nix::unistd::{Uid, User};
+use occupancy::{Config, Handles};
 use tokio_postgres::config::Host;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 use crate::support::{POOLER, Place, TestDb, wait_for};
 
 /// Tests of the client that are about server connections of its own, which a pooler has not.
-const ABOUT_CONNECTIONS: [&str; 3] = [
+const ABOUT_CONNECTIONS: [&str; 5] = [
     // The pooler keeps no idle one.
     "client::a_call_after_every_backend_died_finds_a_new_one",
     // The pooler keeps the connection that became read-only.
     "client::a_connection_that_became_read_only_is_replaced",
     // The client's connection, to the pooler, is not a new one.
     "client::a_new_connection_notices_a_breaking_migration",
+    // What is prepared stays on another connection.
+    "client::prepared_statements_survive_a_new_result_column",
+    "client::statements_are_prepared_once_a_connection_if_asked_for",
 ];
 
 /// A PgBouncer that ends with this value.
@@ -86,6 +90,11 @@ impl PgBouncer {
         })
         .await;
         pooler
+    }
+
+    /// How to connect, but for the database.
+    fn settings(&self) -> String {
+        format!("host={} port={} user=occupancy", self.directory.display(), Self::PORT)
     }
 
     fn log(&self) -> String {
@@ -155,15 +164,41 @@ fn pgbouncer() -> Option<PathBuf> {
         .find(|program| program.is_file())
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn the_clients_suite_passes_through_pgbouncer() {
-    let Some(program) = pgbouncer() else {
+/// The program, or a word to whoever looks on that there is none.
+fn found() -> Option<PathBuf> {
+    let found = pgbouncer();
+    if found.is_none() {
         let required = env::var("OCCUPANCY_TEST_REQUIRE_PGBOUNCER").is_ok_and(|value| value == "1");
         assert!(!required, "there is no pgbouncer, which is required");
         // Past the harness, which hides what a test that passes prints.
         writeln!(io::stderr(), "NOT CHECKED: there is no pgbouncer").expect("stderr");
-        return;
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prepared_statements_behind_pgbouncer_are_an_error_with_the_way_out() {
+    let Some(program) = found() else { return };
+    let db = TestDb::new().await;
+    let pooler = PgBouncer::start(&program, db.server_url(), db.name()).await;
+    let config: Config =
+        format!("{} dbname={}", pooler.settings(), db.name()).parse().expect("valid");
+    let tracker = async |prepare| {
+        let config = config.clone().with_prepared_statements(prepare);
+        Handles::connect(&config).await.expect("it answers").tracker().clone()
     };
+    assert_eq!(tracker(false).await.audit().await.expect("audited"), []);
+    // Newer ones than Debian's may know where the statement is.
+    if let Err(error) = tracker(true).await.audit().await {
+        assert_eq!(error.sqlstate(), Some("26000"), "{error:?}");
+        let hint = error.hint_text().unwrap_or_default();
+        assert!(hint.contains("with_prepared_statements(false)"), "{hint}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_clients_suite_passes_through_pgbouncer() {
+    let Some(program) = found() else { return };
     let db = TestDb::new().await;
     let pooler = PgBouncer::start(&program, db.server_url(), db.name()).await;
 
@@ -173,8 +208,7 @@ async fn the_clients_suite_passes_through_pgbouncer() {
         suite.args(["--skip", test]);
     }
     suite.env("OCCUPANCY_TEST_URL", db.server_url());
-    let socket = pooler.directory.display();
-    suite.env(POOLER, format!("host={socket} port={} user=occupancy", PgBouncer::PORT));
+    suite.env(POOLER, pooler.settings());
     let output = suite.kill_on_drop(true).output().await.expect("it runs");
     let report = String::from_utf8_lossy(&output.stdout);
     assert!(output.status.success(), "{report}\n{}", pooler.log());

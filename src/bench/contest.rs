@@ -106,7 +106,9 @@ impl<'a> Contest<'a> {
                 Ok(Team::Direct(players))
             }
             Means::Pool => {
+                let prepared = *protocol == Protocol::Prepared;
                 let config = config.clone().with_pool_size(self.clients);
+                let config = config.with_prepared_statements(prepared);
                 let handles = Handles::connect(&config).await?;
                 let player = |player| {
                     let tracker = handles.tracker().clone();
