@@ -18,6 +18,7 @@
 //! | [`server`] | an embedded PostgreSQL, found and started by itself |
 //! | `workload` | several managers at work: the demo and the replay of a trace |
 //! | `bench` | what a reservation costs, beside the least that it could |
+//! | `torture` | manager processes at work while one thing after the other breaks |
 //! | [`cli`] | the `occupancy` command |
 
 mod agents;
@@ -34,6 +35,7 @@ pub mod schema;
 pub mod server;
 mod slots;
 mod statements;
+mod torture;
 mod tracker;
 mod workload;
 

@@ -21,3 +21,4 @@ mod schema;
 mod server;
 mod slots;
 mod support;
+mod torture;

@@ -13,8 +13,13 @@ declare
   stored occupancy.session;
   key occupancy.key_context;
 begin
-  -- An old snapshot may show a session that ended since: locking it then fails with 40001.
-  if not fresh then
+  if fresh then
+    -- What is read here may be committed and not yet at the standby: the caller who waited for that
+    -- lost his connection. Only who has written waits for the standby, and a lock is written.
+    perform from occupancy.session s
+    where s.session_id = repeated_reservation.session_id for key share;
+  else
+    -- An old snapshot may show a session that ended since: locking it then fails with 40001.
     perform from occupancy.session s
     where s.session_id = repeated_reservation.session_id for share;
   end if;

@@ -25,14 +25,19 @@ impl Interruption {
 
     /// Does the work unless a signal comes first. The work is dropped then, and with it the
     /// servers, databases and files that it made.
-    pub(super) async fn or(
+    pub(super) async fn or(self, work: impl Future<Output = Result<Verdict>>) -> Result<Verdict> {
+        self.interrupts(Box::pin(work)).await?.or_else(|signal| Ok(Verdict::Interrupted(signal)))
+    }
+
+    /// The same for work that ends in something else than a verdict; or the signal's number.
+    pub(super) async fn interrupts<T>(
         mut self,
-        work: impl Future<Output = Result<Verdict>>,
-    ) -> Result<Verdict> {
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<std::result::Result<T, u8>> {
         tokio::select! {
-            verdict = work => verdict,
+            outcome = work => outcome.map(Ok),
             signal = self.wait() => {
-                Ok(Verdict::Interrupted(u8::try_from(signal.as_raw_value()).unwrap_or_default()))
+                Ok(Err(u8::try_from(signal.as_raw_value()).unwrap_or_default()))
             }
         }
     }

@@ -18,6 +18,7 @@ mod scratch;
 mod session;
 mod status;
 mod summary;
+mod torture;
 mod up;
 
 use std::io;
@@ -78,6 +79,9 @@ enum Command {
     Call(Call),
     Replay(replay::Replay),
     Bench(bench::Bench),
+    Torture(torture::Torture),
+    #[command(hide = true)]
+    TortureManager(torture::TortureManager),
 }
 
 /// Commands that call a function of the installed schema.
@@ -190,6 +194,8 @@ impl Cli {
                 interruption.or(work).await
             }
             Command::Bench(bench) => bench.run(&global, interruption).await,
+            Command::Torture(torture) => Box::pin(torture.run(json, interruption)).await,
+            Command::TortureManager(manager) => manager.run().await,
             Command::Replay(replay) => {
                 let work = Database::with(&global, async |db| replay.run(db.config(), json).await);
                 interruption.or(work).await

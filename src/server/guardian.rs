@@ -205,7 +205,7 @@ async fn ephemeral(durability: Durability, leave: &mut Leave) -> Result<()> {
     let directory = source.private_temporary().await?;
     let root = directory.path().to_owned();
     let layout = Layout { socket: root.clone(), root };
-    let settings = Settings { durability, port: None };
+    let settings = Settings { durability, port: None, further: Vec::new() };
     let mut server = source.launch_ephemeral(&layout, &settings).await?;
 
     let outcome = async {

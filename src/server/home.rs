@@ -242,7 +242,7 @@ impl Home {
                 }
             }
         }
-        let settings = Settings { durability: Durability::Full, port };
+        let settings = Settings { durability: Durability::Full, port, further: Vec::new() };
         Ok(Prepared { source, layout, settings, password, volume, _socket: socket })
     }
 

@@ -34,7 +34,7 @@ const USUAL_FOLDERS: [&str; 10] = [
 ];
 
 /// One version's binaries and the user who can run them.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Installation {
     folder: PathBuf,
     major: u32,
@@ -204,7 +204,7 @@ impl Installation {
     }
 
     /// One of the binaries, to be run as the server's user and to end with this process.
-    fn command(&self, program: &str, directory: &Path) -> Command {
+    pub(super) fn command(&self, program: &str, directory: &Path) -> Command {
         let mut command = leashed(&self.folder.join(program));
         self.user.run(&mut command).current_dir(directory).stdin(Stdio::null());
         // PGDATA, PGPORT and their kin are meant for another server.

@@ -18,6 +18,7 @@
 //! | `home` | that directory: layout, ownership, locks |
 //! | `source` | where a server comes from: `local` binaries or `docker` |
 //! | `process` | one running server: ready, stop |
+//! | `node` | servers that their owner crashes, copies and promotes |
 //! | `user` | who the server runs as when we are root |
 
 mod advice;
@@ -26,6 +27,7 @@ mod embedded;
 pub mod guardian;
 mod home;
 mod local;
+pub(crate) mod node;
 mod owner;
 mod process;
 mod source;

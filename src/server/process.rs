@@ -53,11 +53,13 @@ pub(super) struct Settings {
     pub(super) durability: Durability,
     /// Listen on this port of 127.0.0.1.
     pub(super) port: Option<u16>,
+    /// Further ones as `name=value`, which win.
+    pub(super) further: Vec<String>,
 }
 
 impl Settings {
     /// As `name=value`, for `postgres -c`.
-    pub(super) fn list(&self) -> Vec<&'static str> {
+    pub(super) fn list(&self) -> Vec<&str> {
         let mut settings = vec![
             "max_connections=300",
             "shared_buffers=128MB",
@@ -72,6 +74,7 @@ impl Settings {
         if self.durability == Durability::None {
             settings.extend(["fsync=off", "full_page_writes=off"]);
         }
+        settings.extend(self.further.iter().map(String::as_str));
         settings
     }
 }
@@ -100,7 +103,7 @@ impl Access {
     }
 
     /// A URL that psql and the driver understand.
-    fn url(&self, database: &str) -> String {
+    pub(super) fn url(&self, database: &str) -> String {
         let password = self.password.as_ref().map(|it| format!(":{it}")).unwrap_or_default();
         match self.port {
             Some(port) => format!("postgresql://{NAME}{password}@{}:{port}/{database}", self.host),
@@ -210,6 +213,11 @@ impl Server {
         Ok(true)
     }
 
+    /// Whether it has ended by itself.
+    pub(super) fn has_ended(&mut self) -> bool {
+        !matches!(self.child.try_wait(), Ok(None))
+    }
+
     /// Waits for a server that nobody stops, and says how it ended.
     pub(super) async fn ended(&mut self) -> Error {
         match self.child.wait().await {
@@ -273,12 +281,17 @@ fn tail(log: &Path) -> String {
 ///
 /// The kernel watches the thread that starts the command: it must not end before the process.
 pub(super) fn leashed(program: &Path) -> Command {
+    leashed_by("INT", program)
+}
+
+/// As [`leashed`], with a signal other than the one to stop.
+pub(crate) fn leashed_by(signal: &str, program: &Path) -> Command {
     static AVAILABLE: OnceLock<bool> = OnceLock::new();
-    const LEASH: [&str; 3] = ["setpriv", "--pdeathsig", "INT"];
+    const LEASH: [&str; 2] = ["setpriv", "--pdeathsig"];
     let available = *AVAILABLE.get_or_init(|| {
         std::process::Command::new(LEASH[0])
             .args(&LEASH[1..])
-            .arg("true")
+            .args(["INT", "true"])
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -289,6 +302,6 @@ pub(super) fn leashed(program: &Path) -> Command {
         return Command::new(program);
     }
     let mut command = Command::new(LEASH[0]);
-    command.args(&LEASH[1..]).arg(program);
+    command.args(&LEASH[1..]).arg(signal).arg(program);
     command
 }

@@ -15,7 +15,7 @@ pub(crate) mod summary;
 mod tally;
 pub(crate) mod trace;
 pub(crate) mod view;
-mod watch;
+pub(crate) mod watch;
 
 use std::sync::Arc;
 

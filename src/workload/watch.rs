@@ -21,7 +21,7 @@ const AUDIT_EVERY: Duration = Duration::from_secs(1);
 type Position = Box<dyn Fn() -> u64 + Send>;
 
 /// Peaks, and every number that was above its limit.
-pub(super) struct Watch {
+pub(crate) struct Watch {
     handles: Handles,
     position: Option<Position>,
     /// Units of occupied and available slots of all agents, by slot.
@@ -30,11 +30,11 @@ pub(super) struct Watch {
     pub(super) peak_sessions: i64,
     pub(super) samples: u64,
     pub(super) audits: u64,
-    pub(super) broken: Vec<String>,
+    pub(crate) broken: Vec<String>,
 }
 
 impl Watch {
-    pub(super) fn new(handles: Handles) -> Self {
+    pub(crate) fn new(handles: Handles) -> Self {
         Self {
             handles,
             position: None,
@@ -75,7 +75,7 @@ impl Watch {
     }
 
     /// Takes a sample.
-    pub(super) async fn look(&mut self) -> Result<()> {
+    pub(crate) async fn look(&mut self) -> Result<()> {
         self.samples += 1;
         let agents = self.handles.agents().agent_occupancy().await?;
         self.see_agents(&agents);
@@ -87,7 +87,7 @@ impl Watch {
     }
 
     /// Has the database prove its numbers.
-    pub(super) async fn audit(&mut self) -> Result<()> {
+    pub(crate) async fn audit(&mut self) -> Result<()> {
         self.audits += 1;
         let findings = self.handles.tracker().audit().await?;
         self.broken.extend(findings.into_iter().map(|finding| {

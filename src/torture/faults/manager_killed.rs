@@ -1,0 +1,22 @@
+//! `kill -9` of a manager in the middle of its calls.
+
+use rand::RngExt;
+
+use super::{Fault, Ground, Strike};
+
+pub(super) struct ManagerKilled;
+
+impl Fault for ManagerKilled {
+    fn name(&self) -> &'static str {
+        "manager-killed"
+    }
+
+    fn strike<'a>(&'a self, ground: &'a mut Ground) -> Strike<'a> {
+        Box::pin(async move {
+            let victim = ground.rng.random_range(0..ground.managers.len());
+            ground.mark(self.name());
+            ground.kill(victim).await?;
+            Ok(true)
+        })
+    }
+}
