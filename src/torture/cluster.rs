@@ -138,6 +138,17 @@ impl Cluster {
         self.primary.node.start().await.map(drop)
     }
 
+    /// Waits until the primary answers, and starts it again should it have ended over its troubles.
+    pub(super) async fn revive(&mut self) -> Result<()> {
+        until("the server answers", PATIENCE, async || {
+            if self.primary.node.has_ended() {
+                self.restart().await?;
+            }
+            Ok(self.connect().await.is_ok())
+        })
+        .await
+    }
+
     /// Puts the standby in the primary's place, as of now without a standby of its own.
     pub(super) async fn fail_over(&mut self, split: Option<Duration>) -> Result<()> {
         let client = self.connect().await?;

@@ -38,9 +38,7 @@ impl Fault for DiskFull {
             }
             ground.listen_for(FOR).await;
             ground.cluster.primary.disk.empty()?;
-            if ground.cluster.primary.node.has_ended() {
-                ground.cluster.restart().await?;
-            }
+            ground.cluster.revive().await?;
             Ok(complaints(ground) > before)
         })
     }
