@@ -1,6 +1,8 @@
 create or replace function occupancy.fact_message(fact occupancy.fact)
 returns text
-language sql immutable parallel safe
+-- Stable as format is: declared immutable, it would be planned anew at every call instead of being
+-- taken into its caller's plan.
+language sql stable parallel safe
 return case
   when (fact).code = 'key_inactive' then format('access key %s is inactive', (fact).scope_id)
   when (fact).code = 'agent_unavailable'

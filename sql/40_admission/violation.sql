@@ -1,6 +1,8 @@
 create or replace function occupancy.violation(fact occupancy.fact)
 returns jsonb
-language sql immutable parallel safe
+-- Stable as jsonb_build_object is: declared immutable, it would be planned anew at every call instead of being
+-- taken into its caller's plan.
+language sql stable parallel safe
 return jsonb_build_object(
   'code', (fact).code, 'scope', (fact).scope, 'scope_id', (fact).scope_id, 'slot', (fact).slot,
   'used', occupancy.fact_amount(fact, (fact).used),
