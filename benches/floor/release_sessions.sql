@@ -25,29 +25,47 @@ begin
   where k.kernel_id = any (kernel_ids);
   update occupancy.keypair k
   set compute_used = k.compute_used - c.sessions,
-      occupied_slots = occupancy.slots_minus(k.occupied_slots, c.slots, k.access_key)
+      occupied_slots = k.occupied_slots - coalesce(c.emptied, '{}') || coalesce(c.slots, '{}')
   from (
     select n.access_key, max(n.sessions) as sessions,
-           jsonb_object_agg(n.slot, trim_scale(n.amount)::text) as slots
+           array_agg(n.slot) filter (where (p.occupied_slots ->> n.slot)::numeric = n.amount)
+             as emptied,
+           jsonb_object_agg(n.slot, trim_scale(
+             (p.occupied_slots ->> n.slot)::numeric - n.amount)::text)
+             filter (where (p.occupied_slots ->> n.slot)::numeric > n.amount) as slots
     from (
-      select i.access_key, s.slot, count(*) as sessions, sum(s.amount::numeric) as amount
-      from unnest(access_keys, slots) as i (access_key, slots)
-      cross join lateral jsonb_each_text(i.slots) as s (slot, amount)
-      group by i.access_key, s.slot
+      select i.access_key, (i.entry).key as slot, sum(i.times) as sessions,
+             sum(i.times * (i.entry).value::numeric) as amount
+      from (
+        select g.access_key, count(*) as times, jsonb_each_text(g.slots) as entry
+        from unnest(access_keys, slots) as g (access_key, slots)
+        group by g.access_key, g.slots
+      ) as i
+      group by i.access_key, (i.entry).key
     ) as n
+    join occupancy.keypair p on p.access_key = n.access_key
     group by n.access_key
   ) as c
   where k.access_key = c.access_key;
   update occupancy.agent a
-  set occupied_slots = occupancy.slots_minus(a.occupied_slots, c.slots, a.agent_id)
+  set occupied_slots = a.occupied_slots - coalesce(c.emptied, '{}') || coalesce(c.slots, '{}')
   from (
-    select n.agent_id, jsonb_object_agg(n.slot, trim_scale(n.amount)::text) as slots
+    select n.agent_id,
+           array_agg(n.slot) filter (where (p.occupied_slots ->> n.slot)::numeric = n.amount)
+             as emptied,
+           jsonb_object_agg(n.slot, trim_scale(
+             (p.occupied_slots ->> n.slot)::numeric - n.amount)::text)
+             filter (where (p.occupied_slots ->> n.slot)::numeric > n.amount) as slots
     from (
-      select i.agent_id, s.slot, sum(s.amount::numeric) as amount
-      from unnest(agent_ids, slots) as i (agent_id, slots)
-      cross join lateral jsonb_each_text(i.slots) as s (slot, amount)
-      group by i.agent_id, s.slot
+      select i.agent_id, (i.entry).key as slot, sum(i.times * (i.entry).value::numeric) as amount
+      from (
+        select g.agent_id, count(*) as times, jsonb_each_text(g.slots) as entry
+        from unnest(agent_ids, slots) as g (agent_id, slots)
+        group by g.agent_id, g.slots
+      ) as i
+      group by i.agent_id, (i.entry).key
     ) as n
+    join occupancy.agent p on p.agent_id = n.agent_id
     group by n.agent_id
   ) as c
   where a.agent_id = c.agent_id;

@@ -1,6 +1,7 @@
 -- What a batch of reservations cannot do without: each table's rows in one statement, one update
 -- per key and agent. The agents are locked first, sorted, since two batches must not deadlock.
--- Amounts are summed as numbers, which is cheaper than the aggregate occupancy.slots_sum.
+-- Equal slots are counted before they are taken apart, and amounts summed as numbers, which is
+-- cheaper than the aggregate occupancy.slots_sum.
 create function floor.reserve_sessions(
   session_ids uuid[],
   access_keys text[],
@@ -34,30 +35,41 @@ begin
   where a.agent_id = any (agent_ids)
   order by a.agent_id for no key update;
   update occupancy.keypair k
-  set compute_used = k.compute_used + c.sessions,
-      occupied_slots = occupancy.slots_plus(k.occupied_slots, c.slots)
+  set compute_used = k.compute_used + c.sessions, occupied_slots = k.occupied_slots || c.slots
   from (
     select n.access_key, max(n.sessions) as sessions,
-           jsonb_object_agg(n.slot, trim_scale(n.amount)::text) as slots
+           jsonb_object_agg(n.slot, trim_scale(
+             coalesce((p.occupied_slots ->> n.slot)::numeric, 0) + n.amount)::text) as slots
     from (
-      select i.access_key, s.slot, count(*) as sessions, sum(s.amount::numeric) as amount
-      from unnest(access_keys, slots) as i (access_key, slots)
-      cross join lateral jsonb_each_text(i.slots) as s (slot, amount)
-      group by i.access_key, s.slot
+      select i.access_key, (i.entry).key as slot, sum(i.times) as sessions,
+             sum(i.times * (i.entry).value::numeric) as amount
+      from (
+        select g.access_key, count(*) as times, jsonb_each_text(g.slots) as entry
+        from unnest(access_keys, slots) as g (access_key, slots)
+        group by g.access_key, g.slots
+      ) as i
+      group by i.access_key, (i.entry).key
     ) as n
+    join occupancy.keypair p on p.access_key = n.access_key
     group by n.access_key
   ) as c
   where k.access_key = c.access_key;
   update occupancy.agent a
-  set occupied_slots = occupancy.slots_plus(a.occupied_slots, c.slots)
+  set occupied_slots = a.occupied_slots || c.slots
   from (
-    select n.agent_id, jsonb_object_agg(n.slot, trim_scale(n.amount)::text) as slots
+    select n.agent_id,
+           jsonb_object_agg(n.slot, trim_scale(
+             coalesce((p.occupied_slots ->> n.slot)::numeric, 0) + n.amount)::text) as slots
     from (
-      select i.agent_id, s.slot, sum(s.amount::numeric) as amount
-      from unnest(agent_ids, slots) as i (agent_id, slots)
-      cross join lateral jsonb_each_text(i.slots) as s (slot, amount)
-      group by i.agent_id, s.slot
+      select i.agent_id, (i.entry).key as slot, sum(i.times * (i.entry).value::numeric) as amount
+      from (
+        select g.agent_id, count(*) as times, jsonb_each_text(g.slots) as entry
+        from unnest(agent_ids, slots) as g (agent_id, slots)
+        group by g.agent_id, g.slots
+      ) as i
+      group by i.agent_id, (i.entry).key
     ) as n
+    join occupancy.agent p on p.agent_id = n.agent_id
     group by n.agent_id
   ) as c
   where a.agent_id = c.agent_id;
