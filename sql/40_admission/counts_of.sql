@@ -1,4 +1,4 @@
-create or replace function occupancy.counts_of(requests occupancy.request[])
+create or replace function occupancy.counts_of(access_keys text[])
 returns occupancy.concurrency_count[]
 language plpgsql volatile
 as $$
@@ -8,10 +8,10 @@ begin
                p.max_concurrent_system_sessions)::occupancy.concurrency_count
     from occupancy.keypair k
     join occupancy.resource_policy p on p.name = k.resource_policy
-    where k.access_key = any (array(select r.access_key from unnest(requests) as r)));
+    where k.access_key = any (access_keys));
 end;
 $$;
 
-comment on function occupancy.counts_of(occupancy.request[]) is
-  'Internal. The counts and limits of the keys of a batch, as they are now.';
-revoke all on function occupancy.counts_of(occupancy.request[]) from public;
+comment on function occupancy.counts_of(text[]) is
+  'Internal. The counts and limits of keys, as they are now.';
+revoke all on function occupancy.counts_of(text[]) from public;

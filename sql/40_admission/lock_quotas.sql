@@ -1,23 +1,35 @@
-create or replace function occupancy.lock_quotas(names occupancy.quota_name[])
-returns void
+create or replace function occupancy.lock_quotas(
+  users text[],
+  projects text[],
+  resource_groups text[],
+  domains text[]
+)
+returns boolean
 language plpgsql volatile
 as $$
 declare
-  name record;
+  any_locked boolean := false;
 begin
-  for name in
-    select distinct n.scope, n.scope_id collate "C" as scope_id,
-           array_position(array['user', 'project', 'resource_group', 'domain'], n.scope) as position
-    from unnest(names) as n
-    order by position, scope_id
-  loop
-    perform from occupancy.quota q
-    where q.scope_id = name.scope_id and q.scope = name.scope
-    for no key update;
-  end loop;
+  perform from occupancy.quota q
+  where q.scope = 'user' and q.scope_id = any (users)
+  order by q.scope_id for no key update;
+  any_locked := any_locked or found;
+  perform from occupancy.quota q
+  where q.scope = 'project' and q.scope_id = any (projects)
+  order by q.scope_id for no key update;
+  any_locked := any_locked or found;
+  perform from occupancy.quota q
+  where q.scope = 'resource_group' and q.scope_id = any (resource_groups)
+  order by q.scope_id for no key update;
+  any_locked := any_locked or found;
+  perform from occupancy.quota q
+  where q.scope = 'domain' and q.scope_id = any (domains)
+  order by q.scope_id for no key update;
+  return any_locked or found;
 end;
 $$;
 
-comment on function occupancy.lock_quotas(occupancy.quota_name[]) is
-  'Internal. Locks quotas, the most shared last.';
-revoke all on function occupancy.lock_quotas(occupancy.quota_name[]) from public;
+comment on function occupancy.lock_quotas(text[], text[], text[], text[]) is
+  'Internal. Locks the quotas that there are, the most shared last, and returns whether there are '
+  'any.';
+revoke all on function occupancy.lock_quotas(text[], text[], text[], text[]) from public;

@@ -2,14 +2,9 @@ create or replace function occupancy.parse_uuid(value jsonb, argument text)
 returns uuid
 language plpgsql immutable parallel safe
 as $$
-declare
-  written text := value #>> '{}';
 begin
-  -- The form that every client prints. The server's cast accepts more, and raises its own error.
-  if jsonb_typeof(value) = 'string'
-     and written ~* '^[0-9a-f]{8}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{4}-?[0-9a-f]{12}$'
-  then
-    return written::uuid;
+  if jsonb_typeof(value) = 'string' and occupancy.is_uuid(value #>> '{}') then
+    return (value #>> '{}')::uuid;
   end if;
   raise exception '% is not a UUID', argument
     using errcode = 'OC005', detail = coalesce(left(value::text, 100), 'NULL'),

@@ -9,38 +9,92 @@ set plan_cache_mode = force_generic_plan
 set jit = off
 as $$
 declare
-  requests occupancy.request[] := occupancy.parse_requests(sessions);
+  checked constant boolean := occupancy.check_batch(sessions);
+  asked occupancy.batch := occupancy.parse_batch(sessions);
   fresh constant boolean := occupancy.enter_ledger();
+  access_keys constant text[] := array(select s.access_key from unnest(asked.sessions) as s);
+  agent_ids constant text[] := array(select k.agent_id from unnest(asked.kernels) as k);
+  owners occupancy.key_owner[];
+  held_owners occupancy.key_owner[];
+  groups occupancy.agent_group[];
+  held_groups occupancy.agent_group[];
   claimed uuid[];
   used_before occupancy.concurrency_count[];
-  together bigint[] := '{}'::bigint[];
-  answers occupancy.admission[];
-  request occupancy.request;
+  moved boolean;
+  repeated boolean;
+  has_quotas boolean;
+  batch occupancy.batch;
+  decided occupancy.batch;
+  counters occupancy.counter[];
+  obstacles occupancy.counter[];
 begin
-  select l.requests, l.claimed into requests, claimed
-  from occupancy.lock_for_requests(requests) as l;
-  used_before := occupancy.counts_of(requests);
+  -- The ids first, in one statement with all that a session's row says.
+  owners := array(
+    select row(k.access_key, k.user_id, k.domain)::occupancy.key_owner
+    from occupancy.keypair k where k.access_key = any (access_keys)
+    order by k.access_key);
+  groups := array(
+    select row(a.agent_id, a.resource_group)::occupancy.agent_group
+    from occupancy.agent a where a.agent_id = any (agent_ids)
+    order by a.agent_id);
+  batch := asked;
+  batch.sessions := occupancy.with_scopes(batch.sessions, batch.kernels, owners, groups);
+  claimed := occupancy.claim_sessions(batch.sessions);
+  if cardinality(claimed) < cardinality(batch.sessions) then
+    batch := occupancy.answer_taken(batch, claimed);
+  end if;
+  repeated := cardinality(claimed) < cardinality(batch.sessions);
+
+  -- What is not there to be locked is not there for this batch: locked later, it would be out of
+  -- order.
+  held_owners := array(
+    select row(k.access_key, k.user_id, k.domain)::occupancy.key_owner
+    from occupancy.keypair k where k.access_key = any (access_keys)
+    order by k.access_key for no key update);
+  held_groups := array(
+    select row(a.agent_id, a.resource_group)::occupancy.agent_group
+    from occupancy.agent a where a.agent_id = any (agent_ids)
+    order by a.agent_id for no key update);
+  moved := held_owners is distinct from owners or held_groups is distinct from groups;
+  if moved then
+    batch.sessions :=
+      occupancy.with_scopes(batch.sessions, batch.kernels, held_owners, held_groups);
+  end if;
+  -- Nobody creates one before this transaction ends (see enter_ledger).
+  has_quotas := exists (select from occupancy.quota);
+  if has_quotas then
+    has_quotas := occupancy.lock_quotas(
+      array(select s.user_id from unnest(batch.sessions) as s where s.session_type <> 'system'),
+      array(select s.project from unnest(batch.sessions) as s where s.session_type <> 'system'),
+      array(select s.resource_group from unnest(batch.sessions) as s
+            where s.session_type <> 'system'),
+      array(select s.domain from unnest(batch.sessions) as s where s.session_type <> 'system'));
+  end if;
+  used_before := occupancy.counts_of(access_keys);
+
   -- Whoever touches only counters that have room for all of the batch is admitted wherever it
   -- stands in it. The others are decided one by one, in input order.
-  if fresh then
-    begin
-      together := occupancy.admit_uncontested(requests, claimed);
-    exception when sqlstate 'OC006' then
-      null;
-    end;
-  end if;
-  perform occupancy.withdraw_but(requests, claimed, together);
-  for i in 1 .. cardinality(requests) loop
-    request := requests[i];
-    if i = any (together) then
-      answers[i] := row(
-        request.session_id, 'admitted', null, null, request.access_key, null, null, null,
-        occupancy.placed_kernels(request.placed))::occupancy.admission;
-    else
-      answers[i] := occupancy.reserve_in_turn(request, fresh);
+  counters := occupancy.weigh_batch(batch, has_quotas);
+  obstacles := array(select c from unnest(counters) as c where c.used + c.asked > c.max);
+  loop
+    decided := batch;
+    if cardinality(obstacles) > 0 or repeated
+       or exists (select from unnest(batch.sessions) as s where s.code is not null)
+    then
+      decided := occupancy.decide_doubts(batch, obstacles);
     end if;
+    exit when occupancy.insert_batch_kernels(decided.kernels);
+    obstacles := array(select o from unnest(obstacles) as o where o.kind <> 'kernel')
+      || occupancy.weigh_kernels(batch.kernels);
   end loop;
-  return query select a.* from occupancy.counted(requests, answers, used_before) as a;
+  if cardinality(decided.sessions) < cardinality(batch.sessions) then
+    counters := occupancy.weigh_batch(decided, has_quotas);
+  end if;
+  insert into occupancy.session_concurrency (access_key, session_id, system)
+  select s.access_key, s.session_id, s.session_type = 'system' from unnest(decided.sessions) as s;
+  perform occupancy.charge_counters(counters);
+  perform occupancy.settle_claims(claimed, decided.sessions, moved or repeated);
+  return query select a.* from occupancy.batch_answers(asked, decided, used_before) as a;
 end;
 $$;
 

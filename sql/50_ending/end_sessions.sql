@@ -3,29 +3,37 @@ returns void
 language plpgsql volatile
 as $$
 declare
+  has_quotas constant boolean := occupancy.lock_charged(session_ids);
   moment timestamptz;
+  -- Those who are charged: a terminating session occupies agents alone.
+  batch constant occupancy.batch := row(
+    array(
+      select row(i.position, s.session_id, s.access_key, s.session_type, s.project, s.user_id,
+                 s.resource_group, s.domain, null, null, null, null, null)::occupancy.asked_session
+      from unnest(session_ids) with ordinality as i (session_id, position)
+      join occupancy.session s on s.session_id = i.session_id
+      where s.status = 'RUNNING'),
+    array(
+      select row(i.position, k.position, k.session_id, k.kernel_id, k.id_generated, k.agent_id,
+                 coalesce(k.settled_slots, k.requested_slots))::occupancy.asked_kernel
+      from unnest(session_ids) with ordinality as i (session_id, position)
+      join occupancy.kernel k on k.session_id = i.session_id
+      where k.ended_at is null),
+    null)::occupancy.batch;
+  freed constant occupancy.counter[] :=
+    occupancy.freed_counters(occupancy.weigh_batch(batch, has_quotas));
 begin
-  perform occupancy.lock_charged(session_ids);
   moment := occupancy.clock();
-  update occupancy.agent a
-  set occupied_slots = occupancy.slots_minus(a.occupied_slots, f.slots, 'agent ' || a.agent_id)
-  from (
-    select k.agent_id, occupancy.slots_sum(coalesce(k.settled_slots, k.requested_slots)) as slots
-    from occupancy.kernel k
-    where k.session_id = any (session_ids) and k.ended_at is null
-    group by k.agent_id
-  ) as f
-  where a.agent_id = f.agent_id;
-  perform occupancy.uncharge_sessions(session_ids);
   delete from occupancy.session_concurrency c where c.session_id = any (session_ids);
   update occupancy.kernel k set ended_at = moment
-  where k.session_id = any (session_ids) and k.ended_at is null;
+  where k.kernel_id = any (array(select n.kernel_id from unnest(batch.kernels) as n));
   update occupancy.session s set status = 'TERMINATED', ended_at = moment
   where s.session_id = any (session_ids);
+  perform occupancy.charge_counters(freed);
 end;
 $$;
 
 comment on function occupancy.end_sessions(uuid[]) is
   'Internal. Ends sessions that live and whose rows the caller has locked, and frees what they '
-  'hold: free_kernels for many.';
+  'hold: free_kernels for many. OC010.';
 revoke all on function occupancy.end_sessions(uuid[]) from public;

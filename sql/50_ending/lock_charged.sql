@@ -1,5 +1,5 @@
 create or replace function occupancy.lock_charged(session_ids uuid[])
-returns void
+returns boolean
 language plpgsql volatile
 as $$
 begin
@@ -12,19 +12,19 @@ begin
     select k.agent_id from occupancy.kernel k
     where k.session_id = any (session_ids) and k.ended_at is null))
   order by a.agent_id for no key update;
-  perform occupancy.lock_quotas(array(
-    select row(scopes.scope, scopes.scope_id)::occupancy.quota_name
-    from occupancy.session s
-    cross join lateral (values
-      ('user', s.user_id), ('project', s.project),
-      ('resource_group', s.resource_group), ('domain', s.domain)
-    ) as scopes (scope, scope_id)
-    where s.session_id = any (session_ids) and scopes.scope_id is not null
-  ));
+  -- Nobody creates one before this transaction ends (see enter_ledger).
+  if not exists (select from occupancy.quota) then
+    return false;
+  end if;
+  return occupancy.lock_quotas(
+    array(select s.user_id from occupancy.session s where s.session_id = any (session_ids)),
+    array(select s.project from occupancy.session s where s.session_id = any (session_ids)),
+    array(select s.resource_group from occupancy.session s where s.session_id = any (session_ids)),
+    array(select s.domain from occupancy.session s where s.session_id = any (session_ids)));
 end;
 $$;
 
 comment on function occupancy.lock_charged(uuid[]) is
   'Internal. Locks all that sessions, whose rows the caller has locked, are charged to, in the one '
-  'order: keys, agents, quotas.';
+  'order: keys, agents, quotas. Returns whether there are quotas among it.';
 revoke all on function occupancy.lock_charged(uuid[]) from public;

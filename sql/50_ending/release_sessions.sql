@@ -44,36 +44,25 @@ begin
     returning session_id
   )
   select coalesce(array_agg(r.session_id), '{}') into unseen from remembered r;
-  perform from occupancy.session s
-  where s.session_id = any (session_ids)
-  order by s.session_id for no key update;
+  living := array(
+    select locked.session_id
+    from (
+      select s.session_id, s.ended_at from occupancy.session s
+      where s.session_id = any (session_ids)
+      order by s.session_id for no key update
+    ) as locked
+    where locked.ended_at is null);
   if manager is not null then
     for held in
       select s.* from occupancy.session s
-      where s.session_id = any (session_ids) and s.ended_at is null
-        and s.holder_epoch <> release_sessions.epoch
+      where s.session_id = any (living) and s.holder_epoch <> release_sessions.epoch
       order by s.session_id
     loop
       perform occupancy.require_lease(held, manager, epoch);
     end loop;
   end if;
-  select coalesce(array_agg(s.session_id), '{}') into living
-  from occupancy.session s
-  where s.session_id = any (session_ids) and s.ended_at is null;
   perform occupancy.end_sessions(living);
-
-  return query
-    select i.session_id,
-           case when i.nth > 1 then 'already_released'
-                when i.session_id = any (living) then 'released'
-                when i.session_id = any (unseen) then 'unknown'
-                else 'already_released' end
-    from (
-      select u.session_id, u.position,
-             row_number() over (partition by u.session_id order by u.position) as nth
-      from unnest(session_ids) with ordinality as u (session_id, position)
-    ) as i
-    order by i.position;
+  return query select o.* from occupancy.release_outcomes(session_ids, living, unseen) as o;
 end;
 $$;
 
