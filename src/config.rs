@@ -1,18 +1,21 @@
 //! Where the database is and how to reach it, in the manner of libpq.
 
 use std::fmt;
-use std::path::Path;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
 use nix::unistd::{Uid, User};
-use tokio_postgres::config::{Host, SslMode, TargetSessionAttrs};
-use tokio_postgres::{Client, NoTls};
-use tracing::warn;
+use tokio_postgres::Client;
+use tokio_postgres::config::{Host, LoadBalanceHosts};
 
+use crate::connect;
+use crate::conninfo::{self, Options, Variables};
 use crate::error::{Error, ErrorKind, Result};
 use crate::passfile::{self, Wanted};
 use crate::retry::RetryPolicy;
+use crate::tls::Security;
 
 /// Settings of the database connection, the pool and its retries.
 ///
@@ -31,102 +34,95 @@ use crate::retry::RetryPolicy;
 /// # Ok::<(), occupancy::Error>(())
 /// ```
 ///
-/// The password is printed neither by `Display` nor by `Debug`, nor does an error quote a string
-/// that could not be read. TLS is not built in: `sslmode` may be `disable` or `prefer`, and
-/// anything that demands encryption is refused instead of ignored.
+/// A password may come from the string, from `PGPASSWORD`, from a service or from the password
+/// file; there it is looked up for each host and each connection. It is printed neither by
+/// `Display` nor by `Debug`, nor does an error quote a string that could not be read.
+///
+/// # Encryption
+/// `sslmode` is libpq's: `disable`, `allow`, `prefer` (the default: with TLS where the server has
+/// it, else without), `require` (with TLS, whoever the server is), `verify-ca` (an authority in
+/// `sslrootcert` has signed its certificate) and `verify-full` (and the certificate names the host
+/// that was asked for). With `sslrootcert`, `require` means `verify-ca`. `sslcert` and `sslkey`
+/// name a certificate of the client's own. Sockets are never encrypted. Stricter than libpq: a file
+/// that is named must be there, and a name must be in the certificate's `subjectAltName`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Config {
-    postgres: tokio_postgres::Config,
+    options: Options,
+    /// What the driver makes of the options, but for the places.
+    driver: tokio_postgres::Config,
+    places: Vec<Place>,
+    security: Security,
     pub(crate) pool_size: usize,
     pub(crate) wait_timeout: Duration,
-    statement_timeout: Option<Duration>,
     pub(crate) retry: RetryPolicy,
     pub(crate) prepared_statements: bool,
+    application_name: Option<String>,
+    database: Option<String>,
+    connect_timeout: Option<Duration>,
+    statement_timeout: Option<Duration>,
 }
 
-/// libpq's variables and the connection options that they give a default for.
-const VARIABLES: [(&str, &str); 11] = [
-    ("PGHOST", "host"),
-    ("PGHOSTADDR", "hostaddr"),
-    ("PGPORT", "port"),
-    ("PGDATABASE", "dbname"),
-    ("PGUSER", "user"),
-    ("PGPASSWORD", "password"),
-    ("PGAPPNAME", "application_name"),
-    ("PGOPTIONS", "options"),
-    ("PGCONNECT_TIMEOUT", "connect_timeout"),
-    ("PGSSLMODE", "sslmode"),
-    ("PGTARGETSESSIONATTRS", "target_session_attrs"),
-];
+/// Where one server is.
+#[derive(Clone, Debug, PartialEq)]
+struct Place {
+    host: Host,
+    /// Saves looking up the name.
+    address: Option<IpAddr>,
+    port: u16,
+}
 
-/// The variables of which one is enough to say that a server is meant.
-const NAMING_A_SERVER: [&str; 5] = ["PGHOST", "PGHOSTADDR", "PGPORT", "PGDATABASE", "PGUSER"];
+/// One server to be tried, and what the driver needs for it alone.
+pub(crate) struct Target {
+    /// As errors call it.
+    pub(crate) name: String,
+    pub(crate) driver: tokio_postgres::Config,
+    pub(crate) is_socket: bool,
+}
 
 impl Config {
     /// The settings of the environment: `DATABASE_URL`, and for what it leaves open, or instead
-    /// of it, libpq's variables `PGHOST`, `PGHOSTADDR`, `PGPORT`, `PGDATABASE`, `PGUSER`,
-    /// `PGPASSWORD`, `PGAPPNAME`, `PGOPTIONS`, `PGCONNECT_TIMEOUT`, `PGSSLMODE` and
-    /// `PGTARGETSESSIONATTRS`. A password that is still missing is looked up for the first host
-    /// in the password file (`PGPASSFILE` or `~/.pgpass`). `None` if no variable names a server.
+    /// of it, the service that `PGSERVICE` names and libpq's variables `PGHOST`, `PGHOSTADDR`,
+    /// `PGPORT`, `PGDATABASE`, `PGUSER`, `PGPASSWORD`, `PGPASSFILE`, `PGAPPNAME`, `PGOPTIONS`,
+    /// `PGCONNECT_TIMEOUT`, `PGSSLMODE`, `PGSSLROOTCERT`, `PGSSLCERT`, `PGSSLKEY`,
+    /// `PGSSLNEGOTIATION`, `PGCHANNELBINDING`, `PGLOADBALANCEHOSTS` and `PGTARGETSESSIONATTRS`.
+    /// Then `~/.pgpass` and `~/.postgresql/root.crt`, where they exist. `None` if no variable names
+    /// a server.
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a variable that cannot be read.
     pub fn from_env() -> Result<Option<Self>> {
-        Self::from_variables(variable)
+        Self::from_variables(&variable)
     }
 
-    fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Option<Self>> {
-        if let Some(url) = variable("DATABASE_URL") {
-            return url.parse::<Self>()?.fill_gaps(variable).map(Some);
-        }
-        if NAMING_A_SERVER.iter().all(|name| variable(name).is_none()) {
-            return Ok(None);
-        }
-        Self::default().fill_gaps(variable).map(Some)
+    fn from_variables(variable: &impl Variables) -> Result<Option<Self>> {
+        let options = match variable("DATABASE_URL") {
+            Some(url) => Options::parse(&url, variable)?,
+            None if conninfo::names_a_server(variable) => Options::default(),
+            None => return Ok(None),
+        };
+        options.with_environment(variable).and_then(Self::of).map(Some)
     }
 
-    /// These settings, and where they are silent those of libpq's variables and of its password
-    /// file, as `psql` treats the string that it is given.
+    fn of(options: Options) -> Result<Self> {
+        let driver = options.driver()?;
+        Ok(Self {
+            places: Place::all_of(&driver)?,
+            driver: options.driver_anywhere()?,
+            security: Security::of(&options)?,
+            options,
+            ..Self::default()
+        })
+    }
+
+    /// These settings, and where they are silent those of the environment, as `psql` treats the
+    /// string that it is given. See [`Config::from_env`].
     ///
     /// # Errors
     /// [`ErrorKind::Config`] for a variable that cannot be read.
     pub fn with_env_defaults(self) -> Result<Self> {
-        self.fill_gaps(variable)
-    }
-
-    fn fill_gaps(mut self, variable: impl Fn(&str) -> Option<String>) -> Result<Self> {
-        let options: String = VARIABLES
-            .iter()
-            .filter_map(|(name, option)| Some(format!("{option}={} ", quoted(&variable(name)?))))
-            .collect();
-        let defaults = read(&options, "the PG* variables of the environment")?;
-        merge(&mut self.postgres, &defaults);
-        if self.postgres.get_password().is_none()
-            && let Some(file) = passfile::location(variable)
-            && let Some(password) = self.password_in(&file)
-        {
-            self.postgres.password(password);
-        }
-        Ok(self)
-    }
-
-    fn password_in(&self, file: &Path) -> Option<String> {
-        let postgres = self.resolved();
-        let host = match (postgres.get_hosts().first(), postgres.get_hostaddrs().first()) {
-            (Some(Host::Tcp(name)), _) => name.clone(),
-            (Some(Host::Unix(directory)), _) if directory == Path::new(SOCKET_DIRECTORY) => {
-                "localhost".to_owned()
-            }
-            (Some(Host::Unix(directory)), _) => directory.display().to_string(),
-            (None, address) => address?.to_string(),
-        };
-        let user = match postgres.get_user() {
-            Some(user) => user.to_owned(),
-            None => User::from_uid(Uid::effective()).ok()??.name,
-        };
-        let port = postgres.get_ports().first().copied().unwrap_or(5432);
-        let database = postgres.get_dbname().unwrap_or(&user);
-        passfile::look_up(file, &Wanted { host: &host, port, database, user: &user })
+        let known = Self::of(self.options.clone().with_environment(&variable)?)?;
+        let Self { options, driver, places, security, .. } = known;
+        Ok(Self { options, driver, places, security, ..self })
     }
 
     /// The most connections that the pool holds. Default: 8.
@@ -147,7 +143,7 @@ impl Config {
     /// the string or `PGCONNECT_TIMEOUT`, else 10 s.
     #[must_use]
     pub fn with_connect_timeout(mut self, timeout: Duration) -> Self {
-        self.postgres.connect_timeout(timeout);
+        self.connect_timeout = Some(timeout);
         self
     }
 
@@ -177,17 +173,18 @@ impl Config {
         self
     }
 
-    /// What the server shows as `application_name`. Default: `occupancy`.
+    /// What the server shows as `application_name`. Default: that of the string or `PGAPPNAME`,
+    /// else `occupancy`.
     #[must_use]
     pub fn with_application_name(mut self, name: impl Into<String>) -> Self {
-        self.postgres.application_name(name);
+        self.application_name = Some(name.into());
         self
     }
 
     /// The same server, but this database on it.
     #[must_use]
     pub fn with_database(mut self, name: impl Into<String>) -> Self {
-        self.postgres.dbname(name);
+        self.database = Some(name.into());
         self
     }
 
@@ -195,52 +192,153 @@ impl Config {
     /// one's own in the same transaction. It is closed when the client is dropped.
     ///
     /// # Errors
-    /// [`ErrorKind::Connection`] if no host can be reached, and what the server answers.
+    /// [`ErrorKind::Connection`] if no host can be reached, [`ErrorKind::Tls`] if none can be
+    /// trusted, [`ErrorKind::Config`] for a certificate's file that cannot be read; and what the
+    /// server answers.
     pub async fn connect(&self) -> Result<Client> {
-        let (client, connection) = self.resolved().connect(NoTls).await?;
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                warn!("connection lost: {error}");
-            }
-        });
-        Ok(client)
+        connect::open(self).await.map(|(client, _)| client)
     }
 
-    /// The driver's settings with every default in place.
-    pub(crate) fn resolved(&self) -> tokio_postgres::Config {
-        let mut postgres = self.postgres.clone();
-        if postgres.get_hosts().is_empty() && postgres.get_hostaddrs().is_empty() {
-            match Path::new(SOCKET_DIRECTORY) {
-                directory if directory.is_dir() => postgres.host_path(directory),
-                _ => postgres.host("localhost"),
-            };
+    pub(crate) fn security(&self) -> &Security {
+        &self.security
+    }
+
+    /// Every server that may be meant, in the order in which they are tried.
+    pub(crate) fn targets(&self) -> Vec<Target> {
+        let mut targets: Vec<_> = self.places.iter().map(|place| self.target(place)).collect();
+        if self.driver.get_load_balance_hosts() == LoadBalanceHosts::Random {
+            use rand::seq::SliceRandom;
+            targets.shuffle(&mut rand::rng());
         }
-        if postgres.get_application_name().is_none() {
-            postgres.application_name("occupancy");
+        targets
+    }
+
+    fn target(&self, place: &Place) -> Target {
+        let mut driver = self.resolved();
+        match &place.host {
+            Host::Tcp(name) => driver.host(name),
+            Host::Unix(directory) => driver.host_path(directory),
+        };
+        if let Some(address) = place.address {
+            driver.hostaddr(address);
         }
-        postgres.connect_timeout(self.connect_timeout());
+        driver.port(place.port);
+        if driver.get_password().is_none()
+            && let Some(password) = self.password_in_file(place)
+        {
+            driver.password(password);
+        }
+        let is_socket = matches!(place.host, Host::Unix(_)) && place.address.is_none();
+        Target { name: place.to_string(), driver, is_socket }
+    }
+
+    fn password_in_file(&self, place: &Place) -> Option<String> {
+        let file = self.options.path("passfile")?;
+        let host = match &place.host {
+            Host::Unix(directory) if directory == Path::new(SOCKET_DIRECTORY) => "localhost".into(),
+            host => host_name(host),
+        };
+        let driver = self.resolved();
+        let user = match driver.get_user() {
+            Some(user) => user.to_owned(),
+            None => User::from_uid(Uid::effective()).ok()??.name,
+        };
+        let database = driver.get_dbname().unwrap_or(&user);
+        passfile::look_up(&file, &Wanted { host: &host, port: place.port, database, user: &user })
+    }
+
+    /// The driver's settings with every default in place, but for the servers.
+    fn resolved(&self) -> tokio_postgres::Config {
+        let mut driver = self.driver.clone();
+        if let Some(database) = &self.database {
+            driver.dbname(database);
+        }
+        match (&self.application_name, driver.get_application_name()) {
+            (Some(name), _) => driver.application_name(name),
+            (None, None) => driver.application_name("occupancy"),
+            (None, Some(_)) => &mut driver,
+        };
+        driver.connect_timeout(self.connect_timeout());
         if let Some(timeout) = self.statement_timeout {
-            let given = postgres.get_options().unwrap_or_default();
+            let given = driver.get_options().unwrap_or_default();
             let options = format!("{given} -c statement_timeout={}", timeout.as_millis());
-            postgres.options(options.trim_start());
+            driver.options(options.trim_start());
         }
-        notice_a_dead_peer(&mut postgres);
-        postgres
+        notice_a_dead_peer(&mut driver);
+        driver
     }
 
     /// The time for trying every host once.
     pub(crate) fn create_timeout(&self) -> Duration {
-        let hosts = self.postgres.get_hosts().len().max(self.postgres.get_hostaddrs().len());
-        self.connect_timeout().saturating_mul(u32::try_from(hosts.max(1)).unwrap_or(u32::MAX))
+        let hosts = u32::try_from(self.places.len()).unwrap_or(u32::MAX);
+        self.connect_timeout().saturating_mul(hosts)
     }
 
     fn connect_timeout(&self) -> Duration {
-        self.postgres.get_connect_timeout().copied().unwrap_or(Duration::from_secs(10))
+        let given = self.connect_timeout.or(self.driver.get_connect_timeout().copied());
+        given.unwrap_or(Duration::from_secs(10))
+    }
+
+    /// The connection for a program that links libpq, as environment variables: unlike arguments,
+    /// nobody else can see them.
+    pub(crate) fn variables(&self) -> Vec<(&'static str, &str)> {
+        let database = self.database.as_deref().map(|database| ("PGDATABASE", database));
+        self.options.variables().chain(database).collect()
     }
 }
 
 /// Where Debian's packages put the server's socket.
 const SOCKET_DIRECTORY: &str = "/var/run/postgresql";
+
+impl Place {
+    /// Where the driver would look, the default where it would not know.
+    fn all_of(driver: &tokio_postgres::Config) -> Result<Vec<Self>> {
+        let (hosts, addresses) = (driver.get_hosts(), driver.get_hostaddrs());
+        let ports = driver.get_ports();
+        let number = hosts.len().max(addresses.len()).max(1);
+        let fits = |given: usize| given <= 1 || given == number;
+        let each_has = |given: usize| given == 0 || given == number;
+        if !fits(ports.len()) || !each_has(hosts.len()) || !each_has(addresses.len()) {
+            return Err(Error::new(ErrorKind::Config, "cannot read the connection settings")
+                .detail("there are not as many ports or addresses as hosts"));
+        }
+        let places = (0..number).map(|i| Self {
+            host: match (hosts.get(i), addresses.get(i)) {
+                (Some(Host::Tcp(name)), None) if name.is_empty() => default_host(),
+                (Some(host), _) => host.clone(),
+                (None, Some(address)) => Host::Tcp(address.to_string()),
+                (None, None) => default_host(),
+            },
+            address: addresses.get(i).copied(),
+            port: ports.get(i).or(ports.first()).copied().unwrap_or(5432),
+        });
+        Ok(places.collect())
+    }
+}
+
+fn default_host() -> Host {
+    match Path::new(SOCKET_DIRECTORY) {
+        directory if directory.is_dir() => Host::Unix(PathBuf::from(directory)),
+        _ => Host::Tcp("localhost".to_owned()),
+    }
+}
+
+fn host_name(host: &Host) -> String {
+    match host {
+        Host::Tcp(name) => name.clone(),
+        Host::Unix(directory) => directory.display().to_string(),
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let host = host_name(&self.host).replace('/', "%2F");
+        if host.contains(':') {
+            return write!(f, "[{host}]:{}", self.port);
+        }
+        write!(f, "{host}:{}", self.port)
+    }
+}
 
 /// A host that vanished without a word (a failover, a lost network) is noticed within a minute;
 /// the operating system's defaults take hours. Explicit settings stand.
@@ -259,12 +357,18 @@ fn notice_a_dead_peer(postgres: &mut tokio_postgres::Config) {
 impl Default for Config {
     fn default() -> Self {
         Self {
-            postgres: tokio_postgres::Config::new(),
+            options: Options::default(),
+            driver: tokio_postgres::Config::new(),
+            places: vec![Place { host: default_host(), address: None, port: 5432 }],
+            security: Security::default(),
             pool_size: 8,
             wait_timeout: Duration::from_secs(10),
-            statement_timeout: None,
             retry: RetryPolicy::default(),
             prepared_statements: false,
+            application_name: None,
+            database: None,
+            connect_timeout: None,
+            statement_timeout: None,
         }
     }
 }
@@ -272,139 +376,29 @@ impl Default for Config {
 impl FromStr for Config {
     type Err = Error;
 
-    /// Reads a URL or a keyword/value string; the environment is not looked at.
+    /// Reads a URL or a keyword/value string. The environment is not looked at, but for the files
+    /// of a `service` that the string names.
     fn from_str(text: &str) -> Result<Self> {
-        let postgres = read(text, "the connection string").map_err(|error| {
-            error.hint("write postgresql://user:password@host:port/database?option=value")
-        })?;
-        Ok(Self { postgres, ..Self::default() })
+        Options::parse(text, &variable).and_then(Self::of)
     }
 }
-
-/// Reads either form; `origin` says in an error where the text came from.
-fn read(text: &str, origin: &str) -> Result<tokio_postgres::Config> {
-    let unreadable = |detail: &str| {
-        Error::new(ErrorKind::Config, format!("cannot read {origin}")).detail(detail)
-    };
-    let postgres =
-        text.parse::<tokio_postgres::Config>().map_err(|error| unreadable(&complaint(&error)))?;
-    match postgres.get_ssl_mode() {
-        SslMode::Disable | SslMode::Prefer => Ok(postgres),
-        _ => Err(unreadable(TLS_MISSING)),
-    }
-}
-
-const TLS_MISSING: &str = "TLS is not built in: sslmode may only be disable or prefer";
-
-/// The driver's complaint without any piece of the text: a stray quote can make a part of the
-/// password look like the name of an option.
-fn complaint(error: &tokio_postgres::Error) -> String {
-    let complaint = std::error::Error::source(error).map(ToString::to_string).unwrap_or_default();
-    if complaint == "invalid value for option `sslmode`" {
-        return TLS_MISSING.to_owned();
-    }
-    match complaint.strip_prefix("unknown option `").and_then(|rest| rest.strip_suffix('`')) {
-        Some(option) if UNSUPPORTED.contains(&option) => {
-            format!("the option {option} is not supported")
-        }
-        Some(_) => "it has an unknown option".to_owned(),
-        None if complaint.starts_with("invalid value for option `") => complaint,
-        None => "it is malformed".to_owned(),
-    }
-}
-
-/// Options of libpq that the driver does not know, and that an error may therefore name.
-const UNSUPPORTED: [&str; 14] = [
-    "passfile",
-    "service",
-    "sslcert",
-    "sslkey",
-    "sslrootcert",
-    "sslcrl",
-    "sslpassword",
-    "gssencmode",
-    "krbsrvname",
-    "require_auth",
-    "requirepeer",
-    "client_encoding",
-    "fallback_application_name",
-    "keepalives_count",
-];
 
 fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-/// A value of the keyword/value form.
-fn quoted(value: &str) -> String {
-    format!("'{}'", value.replace('\\', r"\\").replace('\'', r"\'"))
-}
-
-/// Copies what `given` leaves open.
-fn merge(given: &mut tokio_postgres::Config, defaults: &tokio_postgres::Config) {
-    macro_rules! fill {
-        ($($get:ident => $set:ident),+) => {$(
-            if let (None, Some(value)) = (given.$get(), defaults.$get()) {
-                given.$set(value.to_owned());
-            }
-        )+};
-    }
-    fill!(
-        get_user => user,
-        get_password => password,
-        get_dbname => dbname,
-        get_options => options,
-        get_application_name => application_name,
-        get_connect_timeout => connect_timeout
-    );
-    if given.get_hosts().is_empty() && given.get_hostaddrs().is_empty() {
-        for host in defaults.get_hosts() {
-            match host {
-                Host::Tcp(name) => given.host(name),
-                Host::Unix(directory) => given.host_path(directory),
-            };
-        }
-        for address in defaults.get_hostaddrs() {
-            given.hostaddr(*address);
-        }
-    }
-    if given.get_ports().is_empty() {
-        for port in defaults.get_ports() {
-            given.port(*port);
-        }
-    }
-    if given.get_ssl_mode() == SslMode::Prefer {
-        given.ssl_mode(defaults.get_ssl_mode());
-    }
-    if given.get_target_session_attrs() == TargetSessionAttrs::Any {
-        given.target_session_attrs(defaults.get_target_session_attrs());
-    }
-}
-
 /// The URL without password and options.
 impl fmt::Display for Config {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let postgres = self.resolved();
+        let driver = self.resolved();
         f.write_str("postgresql://")?;
-        if let Some(user) = postgres.get_user() {
+        if let Some(user) = driver.get_user() {
             write!(f, "{user}@")?;
         }
-        let hosts = postgres.get_hosts().iter().map(|host| match host {
-            Host::Tcp(name) => name.clone(),
-            Host::Unix(directory) => directory.display().to_string().replace('/', "%2F"),
-        });
-        let addresses = postgres.get_hostaddrs().iter().map(ToString::to_string);
-        let hosts = if postgres.get_hosts().is_empty() {
-            addresses.collect::<Vec<_>>()
-        } else {
-            hosts.collect()
-        };
-        let ports = postgres.get_ports();
-        for (i, host) in hosts.iter().enumerate() {
-            let port = ports.get(i).or(ports.first()).copied().unwrap_or(5432);
-            write!(f, "{}{host}:{port}", if i == 0 { "" } else { "," })?;
+        for (i, place) in self.places.iter().enumerate() {
+            write!(f, "{}{place}", if i == 0 { "" } else { "," })?;
         }
-        write!(f, "/{}", postgres.get_dbname().unwrap_or_default())
+        write!(f, "/{}", driver.get_dbname().unwrap_or_default())
     }
 }
 
@@ -412,10 +406,12 @@ impl fmt::Display for Config {
 mod tests {
     use std::io::Write;
 
+    use tokio_postgres::config::TargetSessionAttrs;
+
     use super::*;
 
     fn from(variables: &[(&str, &str)]) -> Result<Option<Config>> {
-        Config::from_variables(|name| {
+        Config::from_variables(&|name: &str| {
             let found = variables.iter().find(|(key, _)| *key == name);
             found.map(|(_, value)| (*value).to_owned())
         })
@@ -435,10 +431,15 @@ mod tests {
         let config: Config = "postgresql://db1:5432,db2:5433/p?target_session_attrs=read-write"
             .parse()
             .expect("valid");
-        let postgres = config.resolved();
-        assert_eq!(postgres.get_hosts().len(), 2);
-        assert_eq!(postgres.get_ports(), [5432, 5433]);
-        assert_eq!(postgres.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        let targets = config.targets();
+        assert_eq!(
+            targets.iter().map(|t| t.name.as_str()).collect::<Vec<_>>(),
+            ["db1:5432", "db2:5433"]
+        );
+        for Target { driver, .. } in targets {
+            assert_eq!((driver.get_hosts().len(), driver.get_ports().len()), (1, 1));
+            assert_eq!(driver.get_target_session_attrs(), TargetSessionAttrs::ReadWrite);
+        }
         assert_eq!(config.create_timeout(), Duration::from_secs(20));
     }
 
@@ -465,18 +466,20 @@ mod tests {
     #[test]
     fn a_missing_password_is_looked_up_in_the_password_file() {
         let mut file = tempfile::NamedTempFile::new().expect("a file");
-        file.write_all(b"db1:5432:platform:me:hunter2").expect("written");
+        file.write_all(b"db1:5432:platform:me:hunter2\ndb2:*:*:me:hunter3\n").expect("written");
         let path = file.path().to_str().expect("UTF-8");
         let password = |variables: &[(&str, &str)]| {
             let config = from(variables).expect("readable").expect("a server");
-            let password = config.resolved().get_password().map(<[u8]>::to_vec);
-            password.map(|bytes| String::from_utf8(bytes).expect("UTF-8"))
+            let of = |target: Target| target.driver.get_password().map(<[u8]>::to_vec);
+            let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+            config.targets().into_iter().map(|target| of(target).map(text)).collect::<Vec<_>>()
         };
-        let url = ("DATABASE_URL", "postgresql://me@db1,db2/platform");
+        let url = ("DATABASE_URL", "postgresql://me@db1,db2,db3/platform");
         let file = ("PGPASSFILE", path);
-        assert_eq!(password(&[url, file]).as_deref(), Some("hunter2"));
-        assert_eq!(password(&[url, file, ("PGPASSWORD", "given")]).as_deref(), Some("given"));
-        assert_eq!(password(&[("PGHOST", "db1"), ("PGUSER", "me"), file]), None);
+        let [first, second, given] = ["hunter2", "hunter3", "given"].map(|p| Some(p.to_owned()));
+        assert_eq!(password(&[url, file]), [first, second, None]);
+        assert_eq!(password(&[url, file, ("PGPASSWORD", "given")]), vec![given; 3]);
+        assert_eq!(password(&[("PGHOST", "db1"), ("PGUSER", "me"), file]), [None]);
     }
 
     #[test]
@@ -495,14 +498,25 @@ mod tests {
     }
 
     #[test]
-    fn encryption_is_refused_and_not_ignored() {
-        for mode in ["require", "verify-ca", "verify-full"] {
-            let text = format!("host=db sslmode={mode}");
-            let error = text.parse::<Config>().expect_err(mode);
-            assert_eq!(error.kind(), ErrorKind::Config);
-            assert_eq!(error.detail_text(), Some(TLS_MISSING));
+    fn every_sslmode_of_libpq_is_known() {
+        for mode in ["disable", "allow", "prefer", "require", "verify-ca", "verify-full"] {
+            format!("host=db sslmode={mode}").parse::<Config>().expect(mode);
         }
-        "host=db sslmode=prefer".parse::<Config>().expect("prefer may go without");
+        let error = "host=db sslmode=maybe".parse::<Config>().expect_err("unknown");
+        assert_eq!(error.detail_text(), Some("invalid value for option `sslmode`"));
+        for text in ["host=db sslcert=c", "host=db sslrootcert=system sslmode=verify-full"] {
+            assert_eq!(text.parse::<Config>().expect_err(text).kind(), ErrorKind::Config);
+        }
+    }
+
+    #[test]
+    fn ports_and_addresses_are_as_many_as_hosts() {
+        for text in ["host=a,b port=1,2,3", "host=a,b hostaddr=::1", "port=1,2"] {
+            let error = text.parse::<Config>().expect_err(text);
+            assert_eq!(error.kind(), ErrorKind::Config);
+        }
+        let config: Config = "hostaddr=::1,127.0.0.1 port=6000".parse().expect("valid");
+        assert_eq!(config.to_string(), "postgresql://[::1]:6000,127.0.0.1:6000/");
     }
 
     #[test]
@@ -515,6 +529,7 @@ mod tests {
             "postgresql://me:hunter2@db:port/platform",
             "postgresql://me:@hunter2@db:hunter2/platform?sslmode=hunter2",
             "host=db password=my hunter2=1",
+            "postgresql://me@db/platform?hunter2=hunter2",
             "host=db password='hunter2",
             "hunter2",
         ];
@@ -523,12 +538,6 @@ mod tests {
             assert_eq!(error.kind(), ErrorKind::Config);
             assert!(!format!("{error}{error:?}").contains("hunter2"), "{error:?}");
         }
-    }
-
-    #[test]
-    fn an_option_of_libpq_that_is_missing_here_is_named() {
-        let error = "host=db sslcert=c".parse::<Config>().expect_err("unsupported");
-        assert_eq!(error.detail_text(), Some("the option sslcert is not supported"));
     }
 
     #[test]

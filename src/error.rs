@@ -108,6 +108,9 @@ pub enum ErrorKind {
     Database,
     /// No connection, or a connection that broke.
     Connection,
+    /// TLS that was asked for and is not to be had: the server has none, its certificate is not
+    /// trusted, or it does not accept the client's.
+    Tls,
     /// Every connection of the pool stayed in use for longer than a call may wait for one.
     Exhausted,
     /// Settings that contradict each other or cannot be read.
@@ -230,6 +233,18 @@ impl Error {
     pub(crate) fn is_about_prepared_statements(&self) -> bool {
         // invalid_sql_statement_name, duplicate_prepared_statement
         matches!(self.sqlstate(), Some("26000" | "42P05"))
+    }
+}
+
+impl Error {
+    /// Whether the server turned down who logs in, or from where, or how.
+    pub(crate) fn is_about_login(&self) -> bool {
+        self.sqlstate().is_some_and(|state| state.starts_with("28"))
+    }
+
+    /// Whether it has no entry in its `pg_hba.conf` for who came this way.
+    pub(crate) fn is_no_entry(&self) -> bool {
+        self.sqlstate() == Some("28000")
     }
 }
 

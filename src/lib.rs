@@ -9,7 +9,8 @@
 //!
 //! | where | what |
 //! |---|---|
-//! | `config`, `passfile` | connection settings, as libpq reads them |
+//! | `config`, `conninfo`, `passfile` | connection settings, as libpq reads them |
+//! | `connect`, `tls` | the one place that opens a connection, and its encryption |
 //! | `pool`, `retry`, `call` | connections, repetition, and the one place that sends a call |
 //! | `statements` | every SQL text that the client sends |
 //! | `tracker`, `agents` | a method per function |
@@ -26,6 +27,8 @@ mod bench;
 mod call;
 pub mod cli;
 mod config;
+mod connect;
+mod conninfo;
 pub mod error;
 mod model;
 mod passfile;
@@ -35,6 +38,7 @@ pub mod schema;
 pub mod server;
 mod slots;
 mod statements;
+mod tls;
 mod torture;
 mod tracker;
 mod workload;

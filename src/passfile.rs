@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tracing::warn;
 
@@ -12,12 +12,6 @@ pub(crate) struct Wanted<'a> {
     pub(crate) port: u16,
     pub(crate) database: &'a str,
     pub(crate) user: &'a str,
-}
-
-/// The password file that the environment names, or that of the home directory.
-pub(crate) fn location(variable: impl Fn(&str) -> Option<String>) -> Option<PathBuf> {
-    let in_home = || variable("HOME").map(|home| Path::new(&home).join(".pgpass"));
-    variable("PGPASSFILE").map(PathBuf::from).or_else(in_home)
 }
 
 /// The password on the first line that fits. A file that others may read is ignored, as by

@@ -1,16 +1,18 @@
 //! The connections that a process shares, and the handles built on them.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use deadpool_postgres::{
-    Manager, ManagerConfig, Object, Pool, PoolError, RecyclingMethod, Runtime, TimeoutType,
-};
-use tokio_postgres::{NoTls, Row};
+use deadpool::Runtime;
+use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult, TimeoutType};
+use tokio::task::JoinHandle;
+use tokio_postgres::{Client, Row};
 
 use crate::agents::AgentRegistry;
 use crate::call::{Params, Statement, sealed};
 use crate::config::Config;
+use crate::connect;
 use crate::error::{Error, ErrorKind, Result};
 use crate::retry::RetryPolicy;
 use crate::schema::Runner;
@@ -81,7 +83,7 @@ impl Handles {
 /// whose answer was lost changes nothing twice.
 #[derive(Clone)]
 pub struct Pooled {
-    pool: Pool,
+    pool: managed::Pool<Connections>,
     retry: RetryPolicy,
     prepared_statements: bool,
     schema: Arc<Runner>,
@@ -89,11 +91,7 @@ pub struct Pooled {
 
 impl Pooled {
     fn new(config: &Config) -> Result<Self> {
-        // Looking at the socket is enough: a connection that died unseen costs one retry,
-        // asking the server before each call would cost every call a round trip.
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let manager = Manager::from_config(config.resolved(), NoTls, recycling);
-        let pool = Pool::builder(manager)
+        let pool = managed::Pool::builder(Connections(config.clone()))
             .runtime(Runtime::Tokio1)
             .max_size(config.pool_size)
             .wait_timeout(Some(config.wait_timeout))
@@ -118,10 +116,10 @@ impl Pooled {
 
     /// A connection of the pool. A new one is given out only if its schema fits this library:
     /// an upgrade may have happened since the process started.
-    async fn connection(&self) -> Result<Object> {
+    async fn connection(&self) -> Result<Object<Connections>> {
         let connection = self.pool.get().await.map_err(unavailable)?;
         if Object::metrics(&connection).recycle_count == 0
-            && let Err(error) = self.schema.check(&**connection).await
+            && let Err(error) = self.schema.check(&connection.client).await
         {
             drop(Object::take(connection));
             return Err(error);
@@ -129,12 +127,12 @@ impl Pooled {
         Ok(connection)
     }
 
-    async fn attempt(&self, statement: &Statement, params: Params<'_>) -> Result<Vec<Row>> {
-        let connection = self.connection().await?;
+    async fn attempt(&self, statement: &'static Statement, params: Params<'_>) -> Result<Vec<Row>> {
+        let mut connection = self.connection().await?;
         let result = if self.prepared_statements {
-            run_prepared(&connection, statement, params).await
+            connection.run_prepared(statement, params).await
         } else {
-            statement.run(&**connection, params).await
+            statement.run(&connection.client, params).await
         };
         if result.as_ref().is_err_and(Error::is_transient) {
             // It may lead to a server that is going away or has become a standby: the next
@@ -160,27 +158,70 @@ impl fmt::Debug for Pooled {
     }
 }
 
-/// Runs a statement that this connection prepares once and then keeps.
-async fn run_prepared(
-    connection: &Object,
-    statement: &Statement,
-    params: Params<'_>,
-) -> Result<Vec<Row>> {
-    let run = async {
-        let prepared = connection.prepare_typed_cached(statement.sql, statement.types).await?;
-        connection.query(&prepared, params).await
-    };
-    run.await.map_err(|error| match Error::from(error) {
-        lost if lost.is_about_prepared_statements() => {
-            lost.hint("a pooler in transaction mode asks for with_prepared_statements(false)")
-        }
-        other => other,
-    })
+/// How the pool comes by its connections.
+struct Connections(Config);
+
+/// A connection of the pool. It is cut at once when it is dropped, whatever it waits for.
+struct Connection {
+    client: Client,
+    carrier: JoinHandle<()>,
+    /// What it keeps prepared, by name.
+    prepared: HashMap<&'static str, tokio_postgres::Statement>,
 }
 
-fn unavailable(error: PoolError) -> Error {
+impl Connection {
+    /// Runs a statement that this connection prepares once and then keeps.
+    async fn run_prepared(
+        &mut self,
+        statement: &'static Statement,
+        params: Params<'_>,
+    ) -> Result<Vec<Row>> {
+        let run = async {
+            if !self.prepared.contains_key(statement.name) {
+                let prepared = self.client.prepare_typed(statement.sql, statement.types).await?;
+                self.prepared.insert(statement.name, prepared);
+            }
+            self.client.query(&self.prepared[statement.name], params).await
+        };
+        run.await.map_err(|error| match Error::from(error) {
+            lost if lost.is_about_prepared_statements() => {
+                lost.hint("a pooler in transaction mode asks for with_prepared_statements(false)")
+            }
+            other => other,
+        })
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.carrier.abort();
+    }
+}
+
+impl managed::Manager for Connections {
+    type Type = Connection;
+    type Error = Error;
+
+    async fn create(&self) -> Result<Connection> {
+        let (client, carrier) = connect::open(&self.0).await?;
+        Ok(Connection { client, carrier, prepared: HashMap::new() })
+    }
+
+    /// Looking at the socket is enough: a connection that died unseen costs one retry, asking the
+    /// server before each call would cost every call a round trip.
+    async fn recycle(&self, connection: &mut Connection, _: &Metrics) -> RecycleResult<Error> {
+        if connection.client.is_closed() {
+            return Err(RecycleError::message("the connection is closed"));
+        }
+        Ok(())
+    }
+}
+
+fn unavailable(error: managed::PoolError<Error>) -> Error {
+    use managed::PoolError;
+
     match error {
-        PoolError::Backend(error) => error.into(),
+        PoolError::Backend(error) => error,
         PoolError::Timeout(TimeoutType::Wait) => {
             Error::new(ErrorKind::Exhausted, "no connection of the pool became free in time")
                 .hint("raise the pool size, or the time to wait for a connection")

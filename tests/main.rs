@@ -21,4 +21,5 @@ mod schema;
 mod server;
 mod slots;
 mod support;
+mod tls;
 mod torture;

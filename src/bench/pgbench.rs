@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tempfile::NamedTempFile;
 use tokio::process::Command;
-use tokio_postgres::config::Host;
 
 use crate::bench::order::Choice;
 use crate::bench::player::Slice;
@@ -52,9 +51,9 @@ impl Pgbench {
             .args(["--time", &seconds.to_string()])
             .arg("--file")
             .arg(self.script.path())
+            .envs(self.config.variables())
             .stdin(Stdio::null())
             .kill_on_drop(true);
-        self.connect_to(&mut command);
         let output = command.output().await.map_err(|error| {
             Error::new(ErrorKind::Io, "cannot run pgbench")
                 .detail(error.to_string())
@@ -70,30 +69,6 @@ impl Pgbench {
             _ => {
                 Err(Error::new(ErrorKind::Database, format!("pgbench failed ({})", output.status))
                     .detail(stderr.trim()))
-            }
-        }
-    }
-
-    /// Passes the connection by variables, which, unlike arguments, nobody else can see.
-    fn connect_to(&self, command: &mut Command) {
-        let postgres = self.config.resolved();
-        let host = postgres.get_hosts().first().map(|host| match host {
-            Host::Tcp(name) => name.clone(),
-            Host::Unix(directory) => directory.display().to_string(),
-        });
-        let password =
-            postgres.get_password().map(|password| String::from_utf8_lossy(password).into_owned());
-        let variables = [
-            ("PGHOST", host),
-            ("PGHOSTADDR", postgres.get_hostaddrs().first().map(ToString::to_string)),
-            ("PGPORT", postgres.get_ports().first().map(ToString::to_string)),
-            ("PGUSER", postgres.get_user().map(ToOwned::to_owned)),
-            ("PGPASSWORD", password),
-            ("PGDATABASE", postgres.get_dbname().map(ToOwned::to_owned)),
-        ];
-        for (name, value) in variables {
-            if let Some(value) = value {
-                command.env(name, value);
             }
         }
     }
