@@ -20,11 +20,11 @@ declare
       join occupancy.kernel k on k.session_id = i.session_id
       where k.ended_at is null),
     null)::occupancy.batch;
-  freed constant occupancy.counter[] :=
-    occupancy.freed_counters(occupancy.weigh_batch(batch, has_quotas));
+  freed occupancy.counter[];
 begin
+  perform occupancy.give_back_slots(session_ids);
+  freed := occupancy.freed_counters(occupancy.weigh_batch(batch, has_quotas));
   moment := occupancy.clock();
-  delete from occupancy.session_concurrency c where c.session_id = any (session_ids);
   update occupancy.kernel k set ended_at = moment
   where k.kernel_id = any (array(select n.kernel_id from unnest(batch.kernels) as n));
   update occupancy.session s set status = 'TERMINATED', ended_at = moment

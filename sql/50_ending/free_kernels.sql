@@ -51,20 +51,27 @@ begin
   end if;
 
   moment := occupancy.clock();
-  with agents_freed as (
+  -- The key is charged with rows of its set: one that somebody deleted by hand is off it already,
+  -- one that somebody put under another key is for audit() to name.
+  with slot_given_back as (
+    delete from occupancy.session_concurrency c
+    where active and ends and c.session_id = held.session_id and c.access_key = held.access_key
+      and c.system = (held.session_type = 'system')
+    returning c.system
+  ), agents_freed as (
     update occupancy.agent a set occupied_slots = c.occupied
     from unnest(agent_ids, agents_occupied) as c (agent_id, occupied)
     where a.agent_id = c.agent_id
   ), key_freed as (
     update occupancy.keypair p
     set compute_used = occupancy.count_minus(
-          p.compute_used, case when system then 0 else slot_freed end, 'keypair ' || p.access_key),
+          p.compute_used, (select count(*) from slot_given_back g where not g.system),
+          'keypair ' || p.access_key),
         system_used = occupancy.count_minus(
-          p.system_used, case when system then slot_freed else 0 end, 'keypair ' || p.access_key),
+          p.system_used, (select count(*) from slot_given_back g where g.system),
+          'keypair ' || p.access_key),
         occupied_slots = coalesce(key_occupied, p.occupied_slots)
     where active and p.access_key = held.access_key
-  ), slot_given_back as (
-    delete from occupancy.session_concurrency c where ends and c.session_id = held.session_id
   ), session_ended as (
     update occupancy.session s set status = 'TERMINATED', ended_at = moment
     where ends and s.session_id = held.session_id

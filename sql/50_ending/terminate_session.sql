@@ -42,11 +42,21 @@ begin
   into freed
   from occupancy.kernel k
   where k.session_id = held.session_id and k.ended_at is null;
+  perform from occupancy.keypair p where p.access_key = held.access_key for no key update;
+  -- As in free_kernels: the key is charged with rows of its set.
+  with slot_given_back as (
+    delete from occupancy.session_concurrency c
+    where c.session_id = held.session_id and c.access_key = held.access_key
+      and c.system = (held.session_type = 'system')
+    returning c.system
+  )
   update occupancy.keypair p
   set compute_used = occupancy.count_minus(
-        p.compute_used, (held.session_type <> 'system')::integer, 'keypair ' || p.access_key),
+        p.compute_used, (select count(*) from slot_given_back g where not g.system),
+        'keypair ' || p.access_key),
       system_used = occupancy.count_minus(
-        p.system_used, (held.session_type = 'system')::integer, 'keypair ' || p.access_key),
+        p.system_used, (select count(*) from slot_given_back g where g.system),
+        'keypair ' || p.access_key),
       occupied_slots = case
         when held.session_type = 'system' then p.occupied_slots
         else occupancy.slots_minus(p.occupied_slots, freed, 'keypair ' || p.access_key)
@@ -55,7 +65,6 @@ begin
   if held.session_type <> 'system' then
     perform occupancy.charge_quotas(held, 1, freed, '{}');
   end if;
-  delete from occupancy.session_concurrency c where c.session_id = held.session_id;
   update occupancy.session s set status = 'TERMINATING', terminating_at = occupancy.clock()
   where s.session_id = held.session_id;
   return row(session_id, 'terminating')::occupancy.session_outcome;

@@ -10,7 +10,7 @@ use crate::bench::link::Link;
 use crate::bench::order::Orders;
 use crate::bench::pgbench::Pgbench;
 use crate::bench::player::{Direct, Pooled, Slice, play};
-use crate::bench::scenario::{Action, Lineup, Means, Scenario, Side};
+use crate::bench::scenario::{Action, Lineup, Means, Scenario, Side, Way};
 use crate::bench::{Options, Protocol};
 use crate::config::Config;
 use crate::error::Result;
@@ -100,6 +100,10 @@ impl<'a> Contest<'a> {
                 let mut players = Vec::with_capacity(self.clients);
                 for player in 0..self.clients {
                     let link = Link::connect(config, *protocol).await?;
+                    if way == Way::Transaction {
+                        // As what it sends instead of calls writes tables of the owner's.
+                        link.control("set role occupancy_owner").await?;
+                    }
                     let batch = sizes.batch as usize;
                     players.push(Direct { link, orders: orders(player), action, way, batch });
                 }

@@ -20,6 +20,7 @@ struct Damage {
     corrected: &'static [&'static str],
 }
 
+/// The set is damaged by its owner, as nobody else can do that without the counters following.
 const DAMAGES: &[Damage] = &[
     Damage {
         done_by: "update occupancy.keypair set compute_used = compute_used + 1 where access_key = 'AK'",
@@ -59,37 +60,37 @@ const DAMAGES: &[Damage] = &[
         corrected: &["keypair AK"],
     },
     Damage {
-        done_by: "delete from occupancy.session_concurrency where session_id = pg_temp.nth(1)",
+        done_by: "set role occupancy_owner; delete from occupancy.session_concurrency where session_id = pg_temp.nth(1); reset role",
         found: &["key_use keypair AK", "session_has_slot session 1"],
         mended_by: &["recalc_concurrency('AK')"],
         corrected: &["session_concurrency 1"],
     },
     Damage {
-        done_by: "delete from occupancy.session_concurrency where session_id = pg_temp.nth(3)",
+        done_by: "set role occupancy_owner; delete from occupancy.session_concurrency where session_id = pg_temp.nth(3); reset role",
         found: &["key_use keypair AK", "session_has_slot session 3"],
         mended_by: &["recalc_concurrency('AK')"],
         corrected: &["session_concurrency 3"],
     },
     Damage {
-        done_by: "insert into occupancy.session_concurrency values ('AK', pg_temp.nth(9), false)",
+        done_by: "set role occupancy_owner; insert into occupancy.session_concurrency values ('AK', pg_temp.nth(9), false); reset role",
         found: &["key_use keypair AK", "slot_of_session session_concurrency 9"],
         mended_by: &["recalc_concurrency('AK')"],
         corrected: &["session_concurrency 9"],
     },
     Damage {
-        done_by: "insert into occupancy.session_concurrency values ('AK', pg_temp.nth(2), true)",
+        done_by: "set role occupancy_owner; insert into occupancy.session_concurrency values ('AK', pg_temp.nth(2), true); reset role",
         found: &["key_use keypair AK", "slot_of_session session_concurrency 2"],
         mended_by: &["recalc_concurrency('AK')"],
         corrected: &["session_concurrency 2"],
     },
     Damage {
-        done_by: "insert into occupancy.session_concurrency values ('AK', pg_temp.nth(5), false)",
+        done_by: "set role occupancy_owner; insert into occupancy.session_concurrency values ('AK', pg_temp.nth(5), false); reset role",
         found: &["key_use keypair AK", "slot_of_session session_concurrency 5"],
         mended_by: &["recalc_concurrency('AK')"],
         corrected: &["session_concurrency 5"],
     },
     Damage {
-        done_by: "update occupancy.session_concurrency set access_key = 'BK' where session_id = pg_temp.nth(1)",
+        done_by: "set role occupancy_owner; update occupancy.session_concurrency set access_key = 'BK' where session_id = pg_temp.nth(1); reset role",
         found: &[
             "key_use keypair AK",
             "key_use keypair BK",
@@ -99,7 +100,7 @@ const DAMAGES: &[Damage] = &[
         corrected: &["session_concurrency 1", "session_concurrency 1"],
     },
     Damage {
-        done_by: "update occupancy.session_concurrency set system = true where session_id = pg_temp.nth(1)",
+        done_by: "set role occupancy_owner; update occupancy.session_concurrency set system = true where session_id = pg_temp.nth(1); reset role",
         found: &["key_use keypair AK", "slot_of_session session_concurrency 1"],
         mended_by: &["recalc_concurrency('AK')"],
         corrected: &["session_concurrency 1", "session_concurrency 1"],
@@ -237,13 +238,132 @@ async fn every_damage_is_named_by_the_audit_and_mended_exactly() {
     assert_eq!(differences, [], "no damage of numbers, and no mending, is one of the schema");
 }
 
+/// What somebody may do in psql to the set of those who have a slot.
+const BY_HAND: &[&str] = &[
+    "insert into occupancy.session_concurrency values ('AK', pg_temp.nth(9), false)",
+    "insert into occupancy.session_concurrency values ('AK', pg_temp.nth(2), true)",
+    "insert into occupancy.session_concurrency
+       select 'BK', pg_temp.nth(n), n = 90 from generate_series(90, 93) as n",
+    "delete from occupancy.session_concurrency where session_id = pg_temp.nth(1)",
+    "delete from occupancy.session_concurrency where access_key = 'AK'",
+    "delete from occupancy.session_concurrency",
+    "truncate occupancy.session_concurrency",
+    "update occupancy.session_concurrency set access_key = 'BK' where session_id = pg_temp.nth(1)",
+    "update occupancy.session_concurrency set system = not system",
+    "update occupancy.session_concurrency set session_id = gen_random_uuid()",
+    "insert into occupancy.session_concurrency values ('AK2', pg_temp.nth(4), true)
+       on conflict do nothing;
+     insert into occupancy.session_concurrency values ('BK', pg_temp.nth(4), true)
+       on conflict (session_id) do update set access_key = 'BK', system = true",
+    "with moved as (delete from occupancy.session_concurrency returning *)
+     insert into occupancy.session_concurrency select 'AK2', pg_temp.nth(99), false from moved limit 1",
+    r"copy occupancy.session_concurrency
+        from program 'printf ''BK\t00000000-0000-0000-0000-000000000009\tf\n'''",
+];
+
+#[tokio::test]
+async fn whatever_is_done_to_the_set_by_hand_its_counters_follow() {
+    let f = running().await;
+    let whole = f.snapshot().await;
+    for statement in BY_HAND {
+        f.run(statement).await;
+        let damaged = f.snapshot().await;
+        assert_ne!(damaged["session_concurrency"], whole["session_concurrency"], "{statement}");
+        let found = findings(&f).await;
+        assert!(!found.is_empty(), "{statement}");
+        for finding in found {
+            let of_the_set =
+                finding.starts_with("slot_of_session") || finding.starts_with("session_has_slot");
+            assert!(of_the_set, "{statement}: {finding}");
+        }
+        let corrections = recalculate(&f, &["recalc_concurrency_fullscan()"]).await;
+        assert_told(&damaged, &whole, &corrections);
+        assert_eq!(f.snapshot().await, whole, "{statement}");
+    }
+}
+
+#[tokio::test]
+async fn a_slot_of_a_key_that_nobody_registered_is_refused() {
+    let f = running().await;
+    for statement in [
+        "insert into occupancy.session_concurrency values ('gone', pg_temp.nth(9), false)",
+        "update occupancy.session_concurrency set access_key = 'gone'",
+    ] {
+        assert_eq!(f.unchanged(f.refused(statement, &[])).await, "OC002", "{statement}");
+    }
+    // What such a key has left may be cleared away.
+    f.run(
+        "delete from occupancy.keypair where access_key = 'AK2';
+           delete from occupancy.session_concurrency where access_key = 'AK2'",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_slot_that_was_deleted_by_hand_is_not_freed_again() {
+    // The key runs more sessions than this one, so that a count too low would go unnoticed until one
+    // too many is admitted.
+    let f = running().await;
+    let more = [6, 7].map(|n| request(n, "AK", &[("i-01", json!({"cpu": 1}))]));
+    f.reserve_all(&more).await;
+    f.reserve(&with(more[0].clone(), json!({"session_id": id(8), "session_type": "system"}))).await;
+    let ends = [
+        "select occupancy.release_session(pg_temp.nth(1)), occupancy.release_session(pg_temp.nth(3))",
+        "select occupancy.release_sessions(array[pg_temp.nth(1), pg_temp.nth(3)])",
+        "select occupancy.terminate_session(pg_temp.nth(1)), occupancy.terminate_session(pg_temp.nth(3))",
+        "select occupancy.release_kernel(pg_temp.nth(11)), occupancy.release_kernel(pg_temp.nth(12)),
+                occupancy.release_kernel(pg_temp.nth(31))",
+    ];
+    let mine = "session_id in (pg_temp.nth(1), pg_temp.nth(3))";
+    for end in ends {
+        // Deleted: then nothing is wrong any more once the sessions have ended.
+        f.run("begin").await;
+        f.run(&format!("delete from occupancy.session_concurrency where {mine}")).await;
+        assert_eq!(f.key("AK").await.0, 2);
+        f.run(end).await;
+        f.assert_sound().await;
+        assert_eq!(f.key("AK").await, (2, 1, json!({"cpu": "2"})), "{end}");
+        f.run("rollback").await;
+
+        // Under another key: a row that nobody accounts for stays until it is mended.
+        f.run("begin").await;
+        f.run(&format!("update occupancy.session_concurrency set access_key = 'BK' where {mine}"))
+            .await;
+        f.run(end).await;
+        let strays = [1, 3].map(|n| format!("slot_of_session session_concurrency {n}"));
+        assert_eq!(findings(&f).await, strays, "{end}");
+        recalculate(&f, &["recalc_concurrency('BK')"]).await;
+        f.assert_sound().await;
+        f.run("rollback").await;
+    }
+    f.run(&format!("delete from occupancy.session_concurrency where {mine}")).await;
+    f.run("select occupancy.clear_concurrency('AK')").await;
+    f.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_slot_that_a_terminating_session_was_given_by_hand_is_not_freed_uncounted() {
+    let f = running().await;
+    f.run("insert into occupancy.session_concurrency values ('AK', pg_temp.nth(2), false)").await;
+    for end in ["release_session(pg_temp.nth(2))", "release_sessions(array[pg_temp.nth(2)])"] {
+        f.run("begin").await;
+        f.outcome(end).await;
+        assert_eq!(findings(&f).await, ["slot_of_session session_concurrency 2"], "{end}");
+        recalculate(&f, &["recalc_concurrency('AK')"]).await;
+        f.assert_sound().await;
+        f.run("rollback").await;
+    }
+}
+
 #[tokio::test]
 async fn a_correction_tells_what_was_and_what_is() {
     let f = running().await;
     f.run("update occupancy.agent set occupied_slots = '{\"cpu\": \"7\"}' where agent_id = 'i-02';
            update occupancy.keypair set compute_used = 4, occupied_slots = '{}' where access_key = 'AK';
            update occupancy.quota set used = 0 where scope = 'user';
-           insert into occupancy.session_concurrency values ('BK', pg_temp.nth(9), false);")
+           set role occupancy_owner;
+           insert into occupancy.session_concurrency values ('BK', pg_temp.nth(9), false);
+           reset role;")
         .await;
     let stray = json!({"access_key": "BK", "session_id": id(9), "system": false});
     let cpu = |cpu: &str| json!({"cpu": cpu});
@@ -453,7 +573,9 @@ async fn what_a_deleted_key_or_agent_left_behind_can_be_cleared_away() {
     // exist: there is no counter to be wrong, and yet the audit would name them for ever.
     let f = running().await;
     let whole = f.snapshot().await;
-    let leave = "insert into occupancy.session_concurrency values ('gone', pg_temp.nth(9), false);
+    let leave = "set role occupancy_owner;
+                 insert into occupancy.session_concurrency values ('gone', pg_temp.nth(9), false);
+                 reset role;
                  insert into occupancy.kernel values
                    (pg_temp.nth(91), pg_temp.nth(9), 1, false, 'gone', '{\"cpu\": \"2\"}', null, null)";
     let found = [
