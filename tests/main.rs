@@ -8,6 +8,7 @@ mod cli;
 mod client;
 mod counting;
 mod ending;
+mod fuzz;
 mod holders;
 mod isolation;
 mod model;

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use crate::support::fixture::{Fixture, id, request};
 
 /// A plain model of the grammar: amounts as whole numbers of 10⁻¹².
-mod model {
+pub(crate) mod model {
     const SCALE: i32 = 12;
-    /// 10²⁴ in units of 10⁻¹².
-    const BOUND: u128 = 10_u128.pow(36);
+    /// 10²⁴ is the first number with so many digits in units of 10⁻¹².
+    const DIGITS: i32 = 36;
     const SPACE: [char; 6] = [' ', '\t', '\n', '\x0b', '\x0c', '\r'];
 
     /// What a string stands for.
@@ -54,35 +54,39 @@ mod model {
         if !all_digits(&digits) || !all_digits(unsigned) {
             return None;
         }
-        let significant = digits.trim_end_matches('0');
-        let trailing = i32::try_from(digits.len() - significant.len()).ok()?;
+        let product = times_power_of_1024(&digits, power);
+        let significant = product.trim_end_matches('0');
+        let trailing = i32::try_from(product.len() - significant.len()).ok()?;
         let significant = significant.trim_start_matches('0');
         if significant.is_empty() {
             return Some(0);
         }
         let fraction = i32::try_from(fraction.len()).ok()?;
-        let shift = exponent.parse::<i32>().ok()? - fraction + trailing + SCALE;
-        scaled(significant.parse().ok()?, shift, 10 * power)
+        // How many zeros belong behind what is left.
+        let zeros = exponent.parse::<i32>().ok()?.checked_sub(fraction)? + trailing + SCALE;
+        let length = i32::try_from(significant.len()).ok()?.checked_add(zeros)?;
+        if zeros < 0 || length > DIGITS {
+            return None;
+        }
+        Some(significant.parse::<u128>().ok()? * 10_u128.pow(zeros.cast_unsigned()))
     }
 
-    /// `amount` × 10^`tens` × 2^`twos`, if it is whole and below the bound.
-    fn scaled(mut amount: u128, tens: i32, mut twos: u32) -> Option<u128> {
-        for _ in tens..0 {
-            amount = exact(amount, 5)?;
-            match twos.checked_sub(1) {
-                Some(rest) => twos = rest,
-                None => amount = exact(amount, 2)?,
+    /// Digits of any number, multiplied as on paper.
+    fn times_power_of_1024(digits: &str, power: u32) -> String {
+        let mut product: Vec<u8> = digits.bytes().rev().map(|c| c - b'0').collect();
+        for _ in 0..power {
+            let mut carry = 0_u32;
+            for digit in &mut product {
+                carry += u32::from(*digit) * 1024;
+                *digit = u8::try_from(carry % 10).expect("a digit");
+                carry /= 10;
+            }
+            while carry > 0 {
+                product.push(u8::try_from(carry % 10).expect("a digit"));
+                carry /= 10;
             }
         }
-        for _ in 0..tens {
-            amount = amount.checked_mul(10)?;
-        }
-        amount = amount.checked_mul(1 << twos)?;
-        (amount < BOUND).then_some(amount)
-    }
-
-    fn exact(amount: u128, divisor: u128) -> Option<u128> {
-        amount.is_multiple_of(divisor).then(|| amount / divisor)
+        product.iter().rev().map(|digit| char::from(b'0' + digit)).collect()
     }
 
     /// The canonical form.
@@ -95,7 +99,7 @@ mod model {
     }
 
     /// What a JSON value in its written form stands for.
-    pub(super) fn json(text: &str) -> Option<String> {
+    pub(crate) fn json(text: &str) -> Option<String> {
         let amount = match serde_json::from_str::<String>(text) {
             Ok(content) => string(&content),
             Err(_) => number(text),
