@@ -1,6 +1,7 @@
 //! The test suite, one binary so that it links once.
 
 mod admission;
+mod attacks;
 mod before_after;
 mod bench;
 mod catalog;
