@@ -20,6 +20,7 @@ mod repair;
 mod replay;
 mod roles;
 mod schema;
+mod secrets;
 mod server;
 mod slots;
 mod support;
