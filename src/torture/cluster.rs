@@ -4,7 +4,7 @@
 //! its own where that can be mounted, one for its socket, and two sockets of proxies: managers
 //! connect through one, the standby through the other.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio_postgres::Client;
 
@@ -162,7 +162,7 @@ impl Cluster {
         drop(client);
         let old = std::mem::replace(&mut self.primary, standby);
         old.close().await?;
-        let client = self.connect().await?;
+        let client = self.primary.reach().await?;
         // It was copied with the primary's settings, but nobody follows it yet.
         client.batch_execute("alter system reset synchronous_standby_names").await?;
         client.batch_execute("select pg_reload_conf()").await?;
@@ -208,6 +208,22 @@ impl Place {
         let front = Proxy::open(yard.directory(&format!("{name}-front"))?, node.socket())?;
         let back = Proxy::open(yard.directory(&format!("{name}-back"))?, node.socket())?;
         Ok(Self { name, disk, node, front, back })
+    }
+
+    /// Connects as soon as the server answers, which on a busy machine may take a while.
+    async fn reach(&mut self) -> Result<Client> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.connect().await {
+                Err(error) if self.node.has_ended() || Instant::now() > deadline => {
+                    let log = self.node.log();
+                    let end: Vec<_> = log.lines().rev().take(20).collect();
+                    return Err(error.detail(end.into_iter().rev().collect::<Vec<_>>().join("\n")));
+                }
+                Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+                connected => return connected,
+            }
+        }
     }
 
     async fn connect(&self) -> Result<Client> {

@@ -215,6 +215,15 @@ impl<'a> Run<'a> {
 }
 
 fn describe(error: &Error) -> String {
-    let detail = error.detail_text().map(|detail| format!(": {detail}")).unwrap_or_default();
-    format!("{error}{detail}")
+    let mut causes = vec![error.to_string()];
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        causes.push(inner.to_string());
+        cause = inner.source();
+    }
+    let text = causes.join(": ");
+    match error.detail_text() {
+        Some(detail) => format!("{text}\n{detail}"),
+        None => text,
+    }
 }
