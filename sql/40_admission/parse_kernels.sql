@@ -6,12 +6,14 @@ declare
   number_of_kernels integer;
   kernel jsonb;
   agent text;
+  requested jsonb;
+  id uuid;
   ids uuid[];
   generated boolean[];
   agents text[];
   slots jsonb[];
 begin
-  if kernels is null or jsonb_typeof(kernels) <> 'array' or jsonb_array_length(kernels) = 0 then
+  if jsonb_typeof(kernels) is distinct from 'array' or jsonb_array_length(kernels) = 0 then
     raise exception 'kernels is not a non-empty array'
       using errcode = 'OC005', detail = coalesce(left(kernels::text, 100), 'NULL'),
             hint = 'pass an array such as [{"agent": "i-01", "slots": {"cpu": 4}}]';
@@ -25,27 +27,29 @@ begin
   for i in 1 .. number_of_kernels loop
     kernel := kernels -> (i - 1);
     agent := kernel ->> 'agent';
-    if jsonb_typeof(kernel) <> 'object' or jsonb_typeof(kernel -> 'agent') is distinct from 'string'
-    then
+    if jsonb_typeof(kernel -> 'agent') is distinct from 'string' then
       raise exception 'a kernel is not an object with an agent'
         using errcode = 'OC005', detail = format('kernel %s: %s', i, left(kernel::text, 100)),
               hint = 'pass {"agent": "i-01", "slots": {"cpu": 4}}';
-    end if;
-    if length(agent) not between 1 and 256 then
+    elsif length(agent) not between 1 and 256 then
       perform occupancy.check_name(agent, 'agent');
     end if;
+    requested := occupancy.parse_slots(kernel -> 'slots');
+    id := null;
+    if kernel ->> 'kernel_id' is not null then
+      id := occupancy.parse_uuid(kernel -> 'kernel_id', 'kernel_id');
+    end if;
+    -- Arrays that grow cost more than all the rest, and most sessions have one kernel.
+    if number_of_kernels = 1 then
+      return row(
+        array[coalesce(id, gen_random_uuid())], array[id is null], array[agent], array[requested],
+        array[agent], array[requested], requested)::occupancy.placement;
+    end if;
+    ids[i] := coalesce(id, gen_random_uuid());
+    generated[i] := id is null;
     agents[i] := agent;
-    slots[i] := occupancy.parse_slots(kernel -> 'slots');
-    generated[i] := coalesce(jsonb_typeof(kernel -> 'kernel_id'), 'null') = 'null';
-    ids[i] := case
-      when generated[i] then gen_random_uuid()
-      else occupancy.parse_uuid(kernel -> 'kernel_id', 'kernel_id')
-    end;
+    slots[i] := requested;
   end loop;
-
-  if number_of_kernels = 1 then
-    return row(ids, generated, agents, slots, agents, slots, slots[1])::occupancy.placement;
-  end if;
   return occupancy.sum_placement(ids, generated, agents, slots);
 end;
 $$;

@@ -12,18 +12,13 @@ language plpgsql volatile
 as $$
 declare
   system constant boolean := session_type = 'system';
-  agent_ids constant text[] := placed.agent_ids;
-  agent_slots constant jsonb[] := placed.agent_slots;
-  total constant jsonb := placed.total;
-  kernels_wanted constant integer := cardinality(placed.kernel_ids);
   key record;
-  held record;
   agent record;
-  resource_group text;
-  has_quotas boolean;
-  agents_occupied jsonb[];
-  key_occupied jsonb;
+  quotas_fit boolean;
+  written integer;
+  agent_group text;
   used bigint;
+  agents_charged integer;
   fits boolean;
   violated jsonb;
 begin
@@ -35,45 +30,46 @@ begin
     if key.session_status is not null then
       return occupancy.repeated_reservation(
         session_id, access_key, session_type, project, placed, fresh);
-    end if;
-    if key.user_id is null then
+    elsif key.user_id is null then
       perform occupancy.refuse_key(access_key);
     end if;
-    fits := coalesce(kernels_wanted <= key.max_kernels_per_session, true)
-      and occupancy.slots_fit(
-        total, key.occupied_slots, key.total_resource_slots, key.default_for_unspecified);
-    resource_group := null;
-    for i in 1 .. cardinality(agent_ids) loop
-      select a.resource_group, a.status = 'ALIVE' and a.schedulable as available,
-             a.available_slots, a.occupied_slots
+    agent_group := null;
+    fits := (key.max_kernels_per_session is null
+             or cardinality(placed.kernel_ids) <= key.max_kernels_per_session)
+      and (key.total_resource_slots is null
+           or occupancy.slots_fit(placed.total, key.occupied_slots, key.total_resource_slots,
+                                  key.default_for_unspecified));
+    for i in 1 .. cardinality(placed.agent_ids) loop
+      select a.resource_group, a.status = 'ALIVE' and a.schedulable and occupancy.slots_fit(
+               placed.agent_slots[i], a.occupied_slots, a.available_slots, 'LIMITED') as fits
       into agent
-      from occupancy.agent a where a.agent_id = agent_ids[i];
-      if not found or resource_group <> agent.resource_group then
-        perform occupancy.refuse_agents(agent_ids);
+      from occupancy.agent a where a.agent_id = placed.agent_ids[i];
+      if not found or agent_group <> agent.resource_group then
+        perform occupancy.refuse_agents(placed.agent_ids);
         -- Registered or moved in between.
         continue attempts;
       end if;
-      resource_group := agent.resource_group;
-      fits := fits and agent.available and occupancy.slots_fit(
-        agent_slots[i], agent.occupied_slots, agent.available_slots, 'LIMITED');
+      agent_group := agent.resource_group;
+      fits := fits and agent.fits;
     end loop;
-    select q.present, fits and q.fit into has_quotas, fits
-    from occupancy.quotas_ahead(
-      session_type, key.user_id, project, resource_group, key.domain, total) as q;
-
-    -- Who cannot be admitted takes no lock and writes nothing.
-    if fresh then
-      if not key.is_active or key.used >= key.max then
-        return occupancy.key_rejection(
-          session_id, access_key, session_type, kernels_wanted, key.max_kernels_per_session,
-          key.is_active, key.used, key.max);
-      end if;
-      if not fits then
-        violated := occupancy.violations_ahead(
-          session_id, access_key, session_type, project, placed);
-        if violated is not null then
-          return occupancy.rejection(session_id, access_key, key.used, key.max, violated);
-        end if;
+    -- Who cannot be admitted locks no row and writes nothing; at a full key not even the gate.
+    if fresh and (not key.is_active or key.used >= key.max) then
+      return occupancy.key_rejection(
+        session_id, access_key, session_type, cardinality(placed.kernel_ids),
+        key.max_kernels_per_session, key.is_active, key.used, key.max);
+    end if;
+    fresh := occupancy.enter_ledger();
+    quotas_fit := null;
+    if exists (select from occupancy.quota) then
+      select case when q.present then q.fit end into quotas_fit
+      from occupancy.quotas_ahead(
+        session_type, key.user_id, project, agent_group, key.domain, placed.total) as q;
+    end if;
+    if fresh and not (fits and coalesce(quotas_fit, true)) then
+      violated := occupancy.violations_ahead(
+        session_id, access_key, session_type, project, placed);
+      if violated is not null then
+        return occupancy.rejection(session_id, access_key, key.used, key.max, violated);
       end if;
     end if;
 
@@ -83,74 +79,83 @@ begin
       created_at)
     values (
       reserve.session_id, 'RUNNING', reserve.access_key, reserve.session_type, key.user_id,
-      reserve.project, resource_group, key.domain, occupancy.clock())
+      reserve.project, agent_group, key.domain, occupancy.clock())
     on conflict do nothing;
     continue when not found;
 
-    -- Lock and compare: the key, the agents by id, the quotas.
-    select k.user_id, k.domain, k.resource_policy, k.is_active, k.compute_used, k.system_used,
-           k.occupied_slots
-    into held
-    from occupancy.keypair k where k.access_key = reserve.access_key
-    for no key update;
-    if held.user_id is distinct from key.user_id or held.domain is distinct from key.domain
-       or held.resource_policy <> key.resource_policy
-    then
-      perform occupancy.withdraw(session_id);
-      continue;
-    end if;
-    used := case when system then held.system_used else held.compute_used end;
-    fits := held.is_active and coalesce(used < key.max, true)
-      and coalesce(kernels_wanted <= key.max_kernels_per_session, true)
-      and occupancy.slots_fit(
-        total, held.occupied_slots, key.total_resource_slots, key.default_for_unspecified);
-    key_occupied := held.occupied_slots;
-    if not system then
-      key_occupied := occupancy.slots_plus(key_occupied, total);
-    end if;
-    for i in 1 .. cardinality(agent_ids) loop
-      select a.resource_group, a.status = 'ALIVE' and a.schedulable as available,
-             a.available_slots, a.occupied_slots
-      into agent
-      from occupancy.agent a where a.agent_id = agent_ids[i]
-      for no key update;
-      exit when agent.resource_group is distinct from resource_group;
-      fits := fits and agent.available and occupancy.slots_fit(
-        agent_slots[i], agent.occupied_slots, agent.available_slots, 'LIMITED');
-      agents_occupied[i] := occupancy.slots_plus(agent.occupied_slots, agent_slots[i]);
-    end loop;
-    if agent.resource_group is distinct from resource_group then
-      perform occupancy.withdraw(session_id);
-      continue;
-    end if;
-    if has_quotas then
-      fits := occupancy.charge_quotas_if(
-        fits, key.user_id, project, resource_group, key.domain, total);
-    end if;
-    if not fits then
-      -- All that decides is locked, but for the policy. Should it have been raised since, nothing
-      -- is violated any more, and the next attempt sees it.
-      violated := occupancy.violations(access_key, session_type, project, placed);
-      perform occupancy.withdraw(session_id);
-      continue when violated is null;
-      return occupancy.rejection(session_id, access_key, used, key.max, violated);
-    end if;
-
-    -- Write.
+    -- Charge whoever has room: the key, the agents by id, the quotas. What was seen of them is
+    -- compared again, with what each row says once it is locked.
+    agents_charged := 0;
     update occupancy.keypair k
     set compute_used = k.compute_used + (not system)::integer,
         system_used = k.system_used + system::integer,
-        occupied_slots = key_occupied
-    where k.access_key = reserve.access_key;
-    for i in 1 .. cardinality(agent_ids) loop
-      update occupancy.agent a set occupied_slots = agents_occupied[i]
-      where a.agent_id = agent_ids[i];
+        occupied_slots = case when system then k.occupied_slots
+                              else occupancy.slots_plus(k.occupied_slots, placed.total) end
+    where k.access_key = reserve.access_key
+      and k.is_active and k.user_id = key.user_id and k.domain is not distinct from key.domain
+      and k.resource_policy = key.resource_policy
+      and (key.max is null or case when system then k.system_used else k.compute_used end < key.max)
+      and (key.total_resource_slots is null
+           or occupancy.slots_fit(placed.total, k.occupied_slots, key.total_resource_slots,
+                                  key.default_for_unspecified))
+    returning case when system then k.system_used else k.compute_used end into used;
+    fits := found and coalesce(
+      cardinality(placed.kernel_ids) <= key.max_kernels_per_session, true);
+    for i in 1 .. cardinality(placed.agent_ids) loop
+      exit when not fits;
+      update occupancy.agent a
+      set occupied_slots = occupancy.slots_plus(a.occupied_slots, placed.agent_slots[i])
+      where a.agent_id = placed.agent_ids[i] and a.resource_group = agent_group
+        and a.status = 'ALIVE' and a.schedulable
+        and occupancy.slots_fit(
+          placed.agent_slots[i], a.occupied_slots, a.available_slots, 'LIMITED');
+      fits := found;
+      agents_charged := agents_charged + found::integer;
     end loop;
+    if fits and quotas_fit is not null then
+      fits := occupancy.charge_quotas_if(
+        fits, key.user_id, project, agent_group, key.domain, placed.total);
+    end if;
+    if not fits then
+      perform occupancy.take_back(session_id, access_key, system, placed, used, agents_charged);
+      -- What an old snapshot shows full may be free by now: locking it then fails with 40001.
+      if not fresh then
+        perform occupancy.lock_for_one(
+          access_key, placed.agent_ids, key.user_id, project, agent_group, key.domain);
+      end if;
+      violated := occupancy.violations(access_key, session_type, project, placed);
+      -- The key, its limits or an agent have changed in between.
+      continue when violated is null;
+      select k.* into key from occupancy.read_key(session_id, access_key, session_type) as k;
+      return occupancy.rejection(session_id, access_key, key.used, key.max, violated);
+    end if;
+
     insert into occupancy.session_concurrency (access_key, session_id, system)
     values (reserve.access_key, reserve.session_id, system);
-    perform occupancy.insert_kernels(session_id, placed);
+    if cardinality(placed.kernel_ids) = 1 then
+      insert into occupancy.kernel (
+        kernel_id, session_id, position, id_generated, agent_id, requested_slots)
+      values (
+        placed.kernel_ids[1], reserve.session_id, 1, placed.id_generated[1], placed.agents[1],
+        placed.slots[1])
+      on conflict do nothing;
+    else
+      insert into occupancy.kernel (
+        kernel_id, session_id, position, id_generated, agent_id, requested_slots)
+      select n.kernel_id, reserve.session_id, n.position::integer, n.id_generated, n.agent, n.slots
+      from unnest(placed.kernel_ids, placed.id_generated, placed.agents, placed.slots)
+           with ordinality as n (kernel_id, id_generated, agent, slots, position)
+      order by n.kernel_id
+      on conflict do nothing;
+    end if;
+    get diagnostics written = row_count;
+    if written < cardinality(placed.kernel_ids) then
+      raise exception 'a kernel id belongs to another session'
+        using errcode = 'OC006', detail = session_id::text,
+              hint = 'give every kernel an id of its own';
+    end if;
     return row(
-      session_id, 'admitted', null, null, access_key, used + 1, key.max, null,
+      session_id, 'admitted', null, null, access_key, used, key.max, null,
       occupancy.placed_kernels(placed)
     )::occupancy.admission;
   end loop;
@@ -162,7 +167,8 @@ $$;
 comment on function occupancy.reserve(
   uuid, text, text, text, occupancy.placement, boolean
 ) is
-  'Internal. A reservation whose arguments are checked. fresh: see enter_ledger.';
+  'Internal. A reservation whose arguments are checked. fresh: whether statements see fresh '
+  'snapshots. OC006.';
 revoke all on function occupancy.reserve(
   uuid, text, text, text, occupancy.placement, boolean
 ) from public;

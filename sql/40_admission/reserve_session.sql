@@ -28,7 +28,7 @@ begin
       epoch);
   end if;
   return occupancy.reserve(
-    session_id, access_key, session_type, project, placed, occupancy.enter_ledger());
+    session_id, access_key, session_type, project, placed, occupancy.fresh_snapshots());
 end;
 $$;
 

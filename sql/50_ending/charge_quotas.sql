@@ -14,6 +14,7 @@ declare
 begin
   -- The most shared last, a row at a time (see CONTRIBUTING on locks).
   for i in 1 .. 4 loop
+    continue when scope_ids[i] is null;
     update occupancy.quota q
     set used = occupancy.count_minus(q.used, ended, q.scope || ' quota ' || q.scope_id),
         occupied_slots = occupancy.slots_plus(
