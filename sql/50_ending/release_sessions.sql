@@ -49,7 +49,10 @@ begin
     from (
       select s.session_id, s.ended_at from occupancy.session s
       where s.session_id = any (session_ids)
-      order by s.session_id for no key update
+      order by s.session_id
+      -- Those that have ended are locked too: without this the condition outside would be applied
+      -- before the lock, and what is told of them would not wait for the standby.
+      offset 0 for no key update
     ) as locked
     where locked.ended_at is null);
   if manager is not null then
