@@ -19,6 +19,7 @@ mod registry;
 mod repair;
 mod replay;
 mod roles;
+mod scheduling;
 mod schema;
 mod secrets;
 mod server;

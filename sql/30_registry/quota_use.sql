@@ -10,7 +10,7 @@ as $$
          coalesce(occupancy.slots_sum(coalesce(k.settled_slots, k.requested_slots)), '{}')
   from occupancy.session s
   left join occupancy.kernel k on k.session_id = s.session_id and k.ended_at is null
-  where s.ended_at is null and s.status <> 'TERMINATING' and s.session_type <> 'system'
+  where s.ended_at is null and s.status = 'RUNNING' and s.session_type <> 'system'
     and quota_use.scope_id = case quota_use.scope
           when 'user' then s.user_id
           when 'project' then s.project

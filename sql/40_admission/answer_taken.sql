@@ -50,9 +50,9 @@ begin
     ) as h on true
   loop
     positions := positions || known.position;
-    -- None any more: it was pruned, so it had ended.
+    -- None any more: it was pruned, so it had ended. One that waits in the queue conflicts.
     answers[known.position] := case
-      when known.status is distinct from 'RUNNING'
+      when known.status is null or known.status not in ('PENDING', 'RUNNING')
       then occupancy.ended_rejection(known.session_id, known.access_key, null, null)
       else occupancy.repetition(known.session_id, known.access_key, known.same, known.answer)
     end;

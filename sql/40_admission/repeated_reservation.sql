@@ -26,6 +26,11 @@ begin
   select s.* into stored from occupancy.session s
   where s.session_id = repeated_reservation.session_id;
   select k.* into key from occupancy.read_key(session_id, access_key, session_type) as k;
+  if stored.status = 'PENDING' then
+    raise exception 'the session waits in the queue'
+      using errcode = 'OC006', detail = session_id::text,
+            hint = 'use a new id, or wait until it is placed';
+  end if;
   -- None any more: it was pruned, so it had ended.
   if stored.session_id is null or stored.status <> 'RUNNING' then
     return occupancy.ended_rejection(session_id, access_key, key.used, key.max);

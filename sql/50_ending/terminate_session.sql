@@ -33,6 +33,10 @@ begin
     return row(session_id, 'already_terminating')::occupancy.session_outcome;
   elsif held.ended_at is not null then
     return row(session_id, 'already_released')::occupancy.session_outcome;
+  elsif held.status = 'PENDING' then
+    -- It has nothing to wait for.
+    perform occupancy.end_sessions(array[session_id]);
+    return row(session_id, 'terminating')::occupancy.session_outcome;
   end if;
   if held.holder_epoch <> epoch then
     perform occupancy.require_lease(held, manager, epoch);

@@ -7,8 +7,8 @@ declare
   checked constant boolean := occupancy.check_id(session_id, 'session_id');
 begin
   return query
-    select s.session_id, s.status, s.access_key::text, s.session_type, s.user_id::text,
-           s.project::text, s.resource_group::text, s.domain::text,
+    select s.session_id, occupancy.session_status(s.status, s.stage), s.access_key::text,
+           s.session_type, s.user_id::text, s.project::text, s.resource_group::text, s.domain::text,
            (select jsonb_agg(jsonb_build_object(
                'kernel_id', k.kernel_id, 'agent', k.agent_id,
                'slots', coalesce(k.settled_slots, k.requested_slots), 'ended_at', k.ended_at

@@ -1,9 +1,7 @@
-create or replace function occupancy.audit()
+create or replace function occupancy.audit_ledger()
 returns setof occupancy.finding
-language sql stable security definer
-set search_path = pg_catalog, occupancy, pg_temp
+language sql stable
 as $$
-  -- One statement, so that all of it is one snapshot.
   select 'key_use', 'keypair ' || p.access_key,
          format('%s compute, %s system, %s', t.compute, t.system, t.slots),
          format('%s compute, %s system, %s', p.compute_used, p.system_used, p.occupied_slots),
@@ -44,7 +42,7 @@ as $$
   select 'session_has_kernel', 'session ' || s.session_id, 'a live kernel', 'none',
          format('select * from occupancy.release_session(%L)', s.session_id)
   from occupancy.session s
-  where s.ended_at is null
+  where s.ended_at is null and s.status <> 'PENDING'
     and not exists (
       select from occupancy.kernel k where k.session_id = s.session_id and k.ended_at is null)
   union all
@@ -53,7 +51,7 @@ as $$
          format('select * from occupancy.recalc_agent(%L)', k.agent_id)
   from occupancy.kernel k
   left join occupancy.session s on s.session_id = k.session_id
-  where k.ended_at is null and (s.ended_at is null and s.status is not null) is not true
+  where k.ended_at is null and (s.ended_at is null and s.status <> 'PENDING') is not true
   union all
   select 'kernel_has_agent', 'kernel ' || k.kernel_id, 'agent ' || k.agent_id, 'no row',
          format('occupancy.put_agent(%L, …, schedulable => false), then '
@@ -81,13 +79,9 @@ as $$
          format('select * from occupancy.recalc_quota(%L, %L)', q.scope, q.scope_id)
   from occupancy.quota q
   cross join lateral occupancy.quota_use(q.scope, q.scope_id) as t
-  where (q.used, q.occupied_slots) is distinct from (t.sessions, t.slots)
-  order by 1, 2;
+  where (q.used, q.occupied_slots) is distinct from (t.sessions, t.slots);
 $$;
 
-comment on function occupancy.audit() is
-  'Proof that all numbers are right, read in one snapshot, on a live system as well: a row per '
-  'broken invariant with what the ledger says (expected), what is stored (actual) and the '
-  'call that mends it (remedy); no row = sound. Takes no locks; scans everything that lives.';
-revoke all on function occupancy.audit() from public;
-grant execute on function occupancy.audit() to occupancy_viewer;
+comment on function occupancy.audit_ledger() is
+  'Internal. The part of the audit that proves keys, quotas, agents and kernels.';
+revoke all on function occupancy.audit_ledger() from public;

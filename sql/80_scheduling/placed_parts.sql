@@ -1,0 +1,27 @@
+create or replace function occupancy.placed_parts(
+  sessions occupancy.tick_sessions,
+  agents occupancy.tick_agents,
+  d occupancy.tick_decision
+)
+returns table (session_id uuid, kernels jsonb)
+language sql stable
+as $$
+  select p.id, (
+    select jsonb_agg(
+      k.kernel || jsonb_build_object('agent', agents.ids[d.part_agents[
+        least(p.first_part + k.position - 1, p.last_part)]])
+      order by k.position)
+    from jsonb_array_elements(q.kernels) with ordinality as k (kernel, position))
+  from unnest(sessions.ids, sessions.first_parts, sessions.last_parts, d.placed)
+    as p (id, first_part, last_part, placed)
+  join occupancy.queued_session q on q.session_id = p.id
+  where p.placed;
+$$;
+
+comment on function occupancy.placed_parts(
+  occupancy.tick_sessions, occupancy.tick_agents, occupancy.tick_decision
+) is
+  'Internal. The sessions that a tick places, their kernels with the agents that it chose.';
+revoke all on function occupancy.placed_parts(
+  occupancy.tick_sessions, occupancy.tick_agents, occupancy.tick_decision
+) from public;

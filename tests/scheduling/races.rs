@@ -1,0 +1,235 @@
+//! Several managers tick, and others cancel, release and change limits meanwhile.
+
+use std::collections::BTreeSet;
+use std::time::Instant;
+
+use futures_util::future::join_all;
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
+use serde_json::json;
+use tokio_postgres::Client;
+
+use super::{Queue, but, enqueue, tick, wanting};
+use crate::support::fixture::id;
+use crate::support::platform::{release, sqlstate};
+use crate::support::race_time;
+
+/// Locks the row that ticks of the group `default` take turns with.
+const GROUP: &str = "select from occupancy.scheduled_group for update";
+
+/// The sessions that a tick placed.
+async fn placed(client: Client, arguments: &str) -> Vec<String> {
+    let lines = tick(&client, arguments).await.expect("answered");
+    lines.into_iter().filter(|line| line.contains("->")).collect()
+}
+
+/// Eight managers tick at once, all of which wait for their turn before the first begins.
+async fn stampede(q: &Queue) -> Vec<String> {
+    // The row is there from the first tick on.
+    q.tick("'default'").await;
+    let crowd = q.platform.crowd(8).await;
+    let ticks = q.platform.stampede(GROUP, crowd, |_, client| placed(client, "")).await;
+    ticks.concat()
+}
+
+#[tokio::test]
+async fn managers_that_tick_one_group_place_each_session_once() {
+    // Eight managers found the same sessions pending. Whoever comes second must not find them.
+    let q = Queue::with(3).await;
+    q.run("select occupancy.put_quota('user', 'nobody')").await;
+    let slots = vec![json!({"cpu": 4}); 8];
+    let ticks = {
+        q.tick("'default'").await;
+        q.wait_for_slots(&slots).await;
+        stampede(&q).await
+    };
+    // The tick that made the row has placed three already, or one of the eight did.
+    let sessions: BTreeSet<_> = ticks.iter().collect();
+    assert_eq!(sessions.len(), ticks.len(), "{ticks:?}");
+    assert_eq!(q.ask("select count(*) from occupancy.kernels").await, "3");
+    q.platform.assert_sound().await;
+    q.platform.assert_no_conflict_logged().await;
+}
+
+#[tokio::test]
+async fn managers_that_tick_one_group_place_no_more_than_a_limit() {
+    let q = Queue::with(8).await;
+    q.run("select occupancy.put_resource_policy('open', 0)").await;
+    q.wait_for_slots(&vec![json!({"cpu": 1}); 20]).await;
+    q.tick("'default'").await;
+    q.run("select occupancy.put_resource_policy('open', 1)").await;
+    let crowd = q.platform.crowd(8).await;
+    let ticks = q.platform.stampede(GROUP, crowd, |_, client| placed(client, "")).await;
+    assert_eq!(ticks.concat().len(), 1);
+    assert_eq!(q.platform.used("AK").await, 1);
+    q.platform.assert_sound().await;
+}
+
+#[tokio::test]
+async fn groups_that_share_a_user_quota_never_exceed_it_together() {
+    // Two managers tick two groups. Both wait for the quota of their one user; each has to see what
+    // the other left of it.
+    let q = Queue::with(4).await;
+    q.run(
+        "select occupancy.put_agent('b' || n, '{\"cpu\": 4}', 'other') from generate_series(1, 4) as n;
+         select occupancy.put_quota('user', 'alice', 3);",
+    )
+    .await;
+    for n in 1..=8 {
+        let group = if n % 2 == 0 { "default" } else { "other" };
+        let key = if n % 4 < 2 { "AK" } else { "AK2" };
+        let request = wanting(n, key, json!({"cpu": 1}));
+        q.enqueued(but(request, json!({"resource_group": group}))).await;
+    }
+    let quota = "select from occupancy.quota for update";
+    let crowd = q.platform.crowd(2).await;
+    let ticks = q
+        .platform
+        .stampede(quota, crowd, |n, client| placed(client, ["'default'", "'other'"][n]))
+        .await;
+    assert_eq!(ticks.concat().len(), 3, "{ticks:?}");
+    q.platform.assert_sound().await;
+    q.platform.assert_no_conflict_logged().await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_being_cancelled_is_passed_over() {
+    // A tick does not wait for whoever cancels, since that could wait for the tick's keys.
+    let q = Queue::with(1).await;
+    q.wait_for_slots(&[json!({"cpu": 1}), json!({"cpu": 1})]).await;
+    let holder = q.platform.begin().await;
+    release(&holder, id(1)).await.expect("released");
+    // The key is held as well: the tick waits for that, having passed over the session.
+    let ticking = q.platform.blocked(|client| async move { tick(&client, "").await }).await;
+    holder.batch_execute("commit").await.expect("committed");
+    assert_eq!(ticking.await.expect("ended").expect("answered"), ["2 -> a1"]);
+    q.platform.assert_sound().await;
+}
+
+#[tokio::test]
+async fn who_cancels_what_a_tick_is_placing_frees_it_afterwards() {
+    let q = Queue::with(1).await;
+    q.wait_for_slots(&[json!({"cpu": 1})]).await;
+    let ticking = q.platform.begin().await;
+    assert_eq!(tick(&ticking, "").await.expect("answered"), ["1 -> a1"]);
+    let releasing = q.platform.blocked(|client| async move { release(&client, id(1)).await }).await;
+    ticking.batch_execute("commit").await.expect("committed");
+    assert_eq!(releasing.await.expect("ended").expect("answered"), "released");
+    assert_eq!(q.status(1).await, "TERMINATED");
+    q.platform.assert_empty().await;
+}
+
+#[tokio::test]
+async fn a_tick_that_waited_for_an_agent_sees_what_the_holder_left() {
+    let q = Queue::with(1).await;
+    q.wait_for_slots(&[json!({"cpu": 4})]).await;
+    let holder = q.platform.begin().await;
+    let kernels = json!([{"agent": "a1", "slots": {"cpu": 1}}]);
+    let reserve = format!("select occupancy.reserve_session('{}', 'BK', '{kernels}')", id(9));
+    holder.batch_execute(&reserve).await.expect("reserved");
+    let ticking = q.platform.blocked(|client| async move { tick(&client, "").await }).await;
+    holder.batch_execute("commit").await.expect("committed");
+    assert_eq!(ticking.await.expect("ended").expect("answered"), ["1 waiting no_agent_fits"]);
+    q.platform.assert_sound().await;
+}
+
+#[tokio::test]
+async fn of_those_that_enqueue_at_once_exactly_as_many_as_the_limit_wait() {
+    let q = Queue::with(1).await;
+    q.run("select occupancy.put_resource_policy('open', max_pending_sessions => 3)").await;
+    let key = "select from occupancy.keypair where access_key = 'AK' for update";
+    let crowd = q.platform.crowd(16).await;
+    let answers = q
+        .platform
+        .stampede(key, crowd, |n, client| async move {
+            let request = wanting(n as u128 + 1, "AK", json!({"cpu": 1}));
+            enqueue(&client, &request).await.expect("answered")
+        })
+        .await;
+    assert_eq!(answers.iter().filter(|answer| *answer == "enqueued").count(), 3, "{answers:?}");
+    q.platform.assert_sound().await;
+    q.platform.assert_no_conflict_logged().await;
+}
+
+/// One connection of the long race: whatever comes to its mind.
+async fn roam(client: Client, seed: u64, until: Instant) {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let selectors = ["concentrated", "dispersed", "roundrobin", "legacy"];
+    while Instant::now() < until {
+        let n = rng.random_range(1..=400_u128) + u128::from(seed % 4) * 1000;
+        let call = rng.random_range(0..100);
+        let result = if call < 40 {
+            let key = *["AK", "AK2", "BK"].choose(&mut rng).expect("keys");
+            let cpu = *["0.5", "1", "2", "3"].choose(&mut rng).expect("amounts");
+            let kernels = vec![json!({"slots": {"cpu": cpu}}); rng.random_range(1..=2)];
+            let group = *["default", "other"].choose(&mut rng).expect("groups");
+            let mode = *["single-node", "multi-node"].choose(&mut rng).expect("modes");
+            let request = json!({
+                "session_id": id(n), "access_key": key, "kernels": kernels,
+                "resource_group": group, "cluster_mode": mode, "priority": call,
+            });
+            enqueue(&client, &request).await.map(drop)
+        } else if call < 60 {
+            let group = *["default", "other"].choose(&mut rng).expect("groups");
+            let policy = *["fifo", "lifo", "drf"].choose(&mut rng).expect("policies");
+            let selector = *selectors.choose(&mut rng).expect("selectors");
+            let most = rng.random_range(1..=50);
+            let arguments = format!("'{group}', {most}, '{policy}', '{selector}'");
+            tick(&client, &arguments).await.map(drop)
+        } else if call < 85 {
+            release(&client, id(n)).await.map(drop)
+        } else if call < 90 {
+            let batch: Vec<_> = (n..n + 20).map(id).collect();
+            crate::support::platform::release_batch(&client, &batch).await.map(drop)
+        } else if call < 95 {
+            let cancel = format!("select occupancy.cancel_session('{}')", id(n));
+            client.batch_execute(&cancel).await
+        } else if call < 97 {
+            let limit = rng.random_range(1..=12);
+            client
+                .batch_execute(&format!(
+                    "select occupancy.put_resource_policy('open', {limit}, max_pending_sessions => 40);
+                     select occupancy.put_quota('user', 'alice', {limit})"
+                ))
+                .await
+        } else {
+            client.batch_execute("select occupancy.prune_ended('0')").await
+        };
+        // The same id with another content is refused, and nothing else.
+        let code = sqlstate(&result).map(str::to_owned);
+        assert!(matches!(code.as_deref(), None | Some("OC006")), "{result:?}");
+    }
+}
+
+#[tokio::test]
+async fn whatever_happens_at_once_nothing_is_exceeded_lost_or_in_anybodys_way() {
+    let q = Queue::with(4).await;
+    q.run(
+        "select occupancy.put_agent('b' || n, '{\"cpu\": 4}', 'other') from generate_series(1, 4) as n;
+         select occupancy.put_quota('user', 'alice', 12);
+         select occupancy.put_quota('domain', 'd');",
+    )
+    .await;
+    let until = Instant::now() + race_time();
+    let crowd = q.platform.crowd(16).await;
+    let roaming: Vec<_> = (0..)
+        .zip(crowd.clients)
+        .map(|(seed, client)| tokio::spawn(roam(client, seed, until)))
+        .collect();
+    // Meanwhile nothing is ever beyond what was allowed at most, and every number is right.
+    while Instant::now() < until {
+        q.platform.assert_sound().await;
+        let beyond = "select count(*) from occupancy.agent_occupancy
+            where (occupied_slots ->> 'cpu')::numeric > (available_slots ->> 'cpu')::numeric
+            union all
+            select count(*) from occupancy.quotas where scope = 'user' and used > 12";
+        for row in q.platform.admin.query(beyond, &[]).await.expect("counted") {
+            assert_eq!(row.get::<_, i64>(0), 0);
+        }
+    }
+    for outcome in join_all(roaming).await {
+        outcome.expect("no mistake");
+    }
+    q.platform.assert_sound().await;
+    q.platform.assert_no_conflict_logged().await;
+}
