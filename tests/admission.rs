@@ -573,6 +573,9 @@ async fn a_mistake_in_a_batch_stops_nobody_else() {
         assert_eq!(each(std::slice::from_ref(invalid), "code"), [*code], "element {}", 2 * n);
         assert_eq!(invalid["outcome"], "invalid");
         assert_eq!(invalid["session_id"], batch[2 * n]["session_id"]);
+        // In the words of a single call, but for an id that is none.
+        let single = answer(&f, &batch[2 * n]).await;
+        assert!(batch[2 * n]["session_id"].is_null() || invalid["message"] == single["message"]);
         assert!(invalid["message"].is_string());
         assert_eq!(admitted["outcome"], "admitted");
     }
@@ -599,6 +602,30 @@ async fn what_a_batch_cannot_read_is_invalid_and_names_no_session() {
     let answers = f.unchanged(f.reserve_all(&typed)).await;
     assert_eq!(each(&answers, "code"), ["OC005", "OC005"]);
     assert_eq!(answers[1]["session_id"], json!(id(2)));
+}
+
+#[tokio::test]
+async fn a_batch_reads_an_id_as_clients_print_it() {
+    let f = Fixture::new().await;
+    let forms = [
+        ("0193e1a2-7c61-7b0e-9f5b-3d9f6a1c2e44", "admitted"),
+        ("0193E1A2-7C61-7B0E-9F5B-3D9F6A1C2E45", "admitted"),
+        ("0193e1a27c617b0e9f5b3d9f6a1c2e46", "admitted"),
+        ("0193e1a2-7c61-7b0e-9f5b3d9f6a1c2e47", "admitted"),
+        ("0193e1a2-7c61-7b0e-9f5b-3d9f6a1c2e4g", "invalid"),
+        ("0193e1a2-7c61-7b0e-9f5b-3d9f6a1c2-48", "invalid"),
+        ("0193-e1a2-7c61-7b0e-9f5b-3d9f6a1c2e4", "invalid"),
+        ("{0193e1a2-7c61-7b0e-9f5b-3d9f6a1c2e44}", "invalid"),
+        ("0193e1a2-7c61-7b0e-9f5b-3d9f6a1c2e44 ", "invalid"),
+        ("------------------------------------", "invalid"),
+    ];
+    let batch: Vec<_> =
+        forms.iter().map(|(id, _)| with(one(1), json!({ "session_id": id }))).collect();
+    let answers = f.reserve_all(&batch).await;
+    assert_eq!(each(&answers, "outcome"), forms.map(|(_, outcome)| outcome));
+    assert_eq!(answers[1]["session_id"], "0193e1a2-7c61-7b0e-9f5b-3d9f6a1c2e45");
+    assert_eq!(answers[2]["session_id"], "0193e1a2-7c61-7b0e-9f5b-3d9f6a1c2e46");
+    f.assert_sound().await;
 }
 
 #[tokio::test]

@@ -52,7 +52,7 @@ begin
       when amount >= 0 and amount < 1e24 and scale(amount) <= 12 then
         case when amount = 0 and not is_limit then parsed - name
              else parsed || jsonb_build_object(name, amount::text) end
-      when is_limit and lower(written) in ('infinity', 'inf')
+      when is_limit and lower(written collate "C") in ('infinity', 'inf')
         then parsed || jsonb_build_object(name, 'Infinity')
     end;
     if parsed is null then

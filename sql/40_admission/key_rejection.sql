@@ -15,7 +15,7 @@ declare
   limit_code constant text :=
     case session_type when 'system' then 'system_concurrency_limit' else 'concurrency_limit' end;
   fact occupancy.fact;
-  violated jsonb := '[]';
+  violated jsonb := jsonb '[]';
 begin
   -- What key_facts says of a key, without a query: whoever retries at a full key asks often.
   for i in 1 .. 3 loop

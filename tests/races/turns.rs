@@ -231,6 +231,28 @@ async fn a_kernel_id_belongs_to_the_session_that_came_first() {
 }
 
 #[tokio::test]
+async fn a_batch_that_loses_a_kernel_id_decides_anew() {
+    // The batch's first session takes the key's last slot, so that the second has to be rejected. But
+    // its kernel id is taken by a session that has not committed. When it has, the first is refused,
+    // and nobody is in the second's way any more.
+    let platform = Platform::with_limit(1).await;
+    platform.run("select occupancy.put_keypair('BK', 'bob', 'student')").await;
+    let kernel = json!([{"kernel_id": Uuid::new_v4(), "agent": "a1", "slots": {"cpu": 1}}]);
+    let first = platform.begin().await;
+    let holder = Call::new("AK", &[]).with_kernels(kernel.clone());
+    reserve(&first, &holder).await.expect("answered");
+    let calls = [Call::new("BK", &[]).with_kernels(kernel), Call::new("BK", &["a2"])];
+    let batch =
+        platform.blocked(|client| async move { reserve_batch(&client, &calls).await }).await;
+    commit(&first).await;
+    let answers = batch.await.expect("the call ended").expect("answered");
+    assert_eq!(answers[0].verdict(), "invalid OC006");
+    assert_eq!(answers[1].verdict(), "admitted");
+    assert_eq!(platform.used("BK").await, 1);
+    platform.assert_sound().await;
+}
+
+#[tokio::test]
 async fn a_kernel_id_is_free_again_when_its_session_rolls_back() {
     let platform = Platform::with_limit(9).await;
     platform.run("select occupancy.put_keypair('BK', 'bob', 'student')").await;

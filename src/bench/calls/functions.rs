@@ -13,15 +13,13 @@ use crate::model::Reservation;
 use crate::statements as sql;
 
 statements! {
-    // Left out is what nobody who reserves or releases ever waits for: the lock of a table that is
-    // read, and the shared side of the gate that the creation of a quota closes. A locked row shows
-    // as RowShareLock of its table.
+    // Left out is the lock of a table that is read, which nobody who reserves or releases ever waits
+    // for. A locked row shows as RowShareLock of its table.
     LOCKS() =
         "select string_agg(l.locktype || ' ' || l.mode, ', ') as locks
            from pg_locks l
           where l.pid = pg_backend_pid()
-            and l.locktype <> 'virtualxid' and l.mode <> 'AccessShareLock'
-            and (l.locktype, l.mode) <> ('advisory', 'ShareLock')";
+            and l.locktype <> 'virtualxid' and l.mode <> 'AccessShareLock'";
 }
 
 pub(crate) async fn reserve(link: &mut Link, order: &Order) -> Result<()> {
