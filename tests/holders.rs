@@ -455,6 +455,75 @@ async fn a_reclaim_frees_no_more_than_it_is_asked_to() {
 }
 
 #[tokio::test]
+async fn a_batch_is_held_as_single_reservations_are() {
+    let f = Fixture::new().await;
+    let old = register(&f, "m1").await;
+    let m1 = register(&f, "m1").await;
+    let m2 = register(&f, "m2").await;
+    reserve(&f, 7, "m1", m1).await;
+    let by = |n, manager: Value, epoch: Value| {
+        with(session(n), json!({"manager": manager, "epoch": epoch}))
+    };
+    let batch = [
+        by(1, json!("m1"), json!(m1)),
+        by(2, json!("m2"), json!(m2)),
+        session(3),
+        by(4, json!("m1"), json!(old)),
+        by(5, json!(null), json!(null)),
+        by(6, json!("m1"), json!(null)),
+        by(7, json!("m1"), json!(m1)),
+        by(8, json!("m1"), json!("x")),
+        by(9, json!(7), json!(m1)),
+        by(10, json!("m1"), json!(1.5)),
+    ];
+    let answers = f.reserve_all(&batch).await;
+    let verdicts: Vec<_> = answers
+        .iter()
+        .map(|row| format!("{} {}", row["outcome"].as_str().unwrap_or(""), row["code"]))
+        .collect();
+    let expected = [
+        "admitted null",
+        "admitted null",
+        "admitted null",
+        "invalid \"OC009\"",
+        "admitted null",
+        "invalid \"OC005\"",
+        "already_admitted null",
+        "invalid \"OC005\"",
+        "invalid \"OC005\"",
+        "invalid \"OC005\"",
+    ];
+    assert_eq!(verdicts, expected);
+    let message = answers[3]["message"].as_str().expect("a message");
+    assert!(message.contains(&format!("fenced by epoch {m1}")), "{message}");
+    let held = f
+        .rows("select session_id::text, epoch from occupancy.leases order by session_id", &[])
+        .await;
+    let held: Vec<_> =
+        held.iter().map(|row| (row["session_id"].clone(), row["epoch"].clone())).collect();
+    let expected = [(id(1), m1), (id(2), m2), (id(7), m1)];
+    assert_eq!(held, expected.map(|(session, epoch)| (json!(session), json!(epoch))));
+    assert_sound(&f).await;
+}
+
+#[tokio::test]
+async fn a_batch_that_is_decided_in_turn_is_held_too_and_takes_over() {
+    let f = Fixture::new().await;
+    f.run("select occupancy.put_resource_policy('open', 2)").await;
+    let m1 = register(&f, "m1").await;
+    let m2 = register(&f, "m2").await;
+    reserve(&f, 1, "m1", m1).await;
+    at(&f, &beat(m1), "10 s").await;
+    heartbeat(&f, "m2", m2).await;
+    let batch = [1, 2, 3].map(|n| with(session(n), json!({"manager": "m2", "epoch": m2})));
+    let answers = f.reserve_all(&batch).await;
+    assert_eq!(each(&answers, "outcome"), ["already_admitted", "admitted", "rejected"]);
+    let held = f.rows("select epoch from occupancy.leases", &[]).await;
+    assert_eq!(held, [json!({"epoch": m2}), json!({"epoch": m2})]);
+    assert_sound(&f).await;
+}
+
+#[tokio::test]
 async fn managers_that_hold_nothing_are_forgotten_in_time() {
     let f = Fixture::new().await;
     let dead = register(&f, "dead").await;

@@ -13,7 +13,7 @@ begin
   -- ours, while we come to wait for his claim.
   perform from occupancy.session s
   where s.session_id = any (taken)
-  order by s.session_id for share;
+  order by s.session_id for no key update;
   for known in
     with again as materialized (
       select s.* from unnest(batch.sessions) as s

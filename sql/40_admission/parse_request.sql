@@ -20,7 +20,7 @@ begin
   if element - fields <> '{}' then
     raise exception 'an unknown field'
       using errcode = 'OC005', detail = left((element - fields)::text, 100),
-            hint = 'one of ' || array_to_string(fields, ', ');
+            hint = 'one of ' || array_to_string(fields || array['manager', 'epoch'], ', ');
   end if;
   placed := occupancy.parse_kernels(element -> 'kernels');
   return row(

@@ -10,7 +10,8 @@ set jit = off
 as $$
 declare
   checked constant boolean := occupancy.check_batch(sessions);
-  asked occupancy.batch := occupancy.parse_batch(sessions);
+  held constant occupancy.held_batch := occupancy.hold_elements(sessions);
+  asked occupancy.batch := occupancy.parse_batch(held.sessions);
   fresh constant boolean := occupancy.enter_ledger();
   access_keys constant text[] := array(select s.access_key from unnest(asked.sessions) as s);
   agent_ids constant text[] := array(select k.agent_id from unnest(asked.kernels) as k);
@@ -94,7 +95,13 @@ begin
   select s.access_key, s.session_id, s.session_type = 'system' from unnest(decided.sessions) as s;
   perform occupancy.charge_counters(counters);
   perform occupancy.settle_claims(claimed, decided.sessions, moved or repeated);
-  return query select a.* from occupancy.batch_answers(asked, decided, used_before) as a;
+  if held.epochs is null then
+    return query select a.* from occupancy.batch_answers(asked, decided, used_before) as a;
+  else
+    return query
+      select h.* from occupancy.hold_answers(
+        held, array(select a from occupancy.batch_answers(asked, decided, used_before) as a)) as h;
+  end if;
 end;
 $$;
 
