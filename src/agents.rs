@@ -1,5 +1,7 @@
 //! Agents and what is occupied of them.
 
+use std::time::Duration;
+
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::Json;
 use uuid::Uuid;
@@ -7,7 +9,8 @@ use uuid::Uuid;
 use crate::call::{self, Executor, Within};
 use crate::error::Result;
 use crate::model::{
-    AgentOccupancy, AgentStatus, Correction, DropOutcome, Heartbeat, LiveKernel, PutOutcome,
+    AgentOccupancy, AgentStatus, Correction, DropOutcome, Heartbeat, KernelRelease, LiveKernel,
+    LostAgent, PutOutcome,
 };
 use crate::pool::Pooled;
 use crate::statements as sql;
@@ -74,6 +77,19 @@ impl<E: Executor> AgentRegistry<E> {
     /// Removes an agent that runs no kernel.
     pub async fn drop_agent(&self, agent_id: &str) -> Result<DropOutcome> {
         call::one(self.executor(), &sql::drop_agent, &[&agent_id]).await
+    }
+
+    /// Agents whose last heartbeat is older than `ttl` (at least 1 s) become `LOST`: they get no new
+    /// kernels, and keep what they hold until it is released, or they are evacuated. A heartbeat
+    /// brings them back. A call that the pool repeated lists only what its lost predecessor left.
+    pub async fn sweep_agents(&self, ttl: Duration) -> Result<Vec<LostAgent>> {
+        call::all(self.executor(), &sql::sweep_agents, &[&ttl.as_secs_f64()]).await
+    }
+
+    /// The agent's kernels are gone: frees each, once. One whose last kernel that was ends its
+    /// session. A call that the pool repeated lists only what its lost predecessor left.
+    pub async fn evacuate_agent(&self, agent_id: &str) -> Result<Vec<KernelRelease>> {
+        call::all(self.executor(), &sql::evacuate_agent, &[&agent_id]).await
     }
 
     /// Every agent with its capacity and what is taken of it, by id.

@@ -13,6 +13,7 @@ use tokio_postgres::config::{Host, LoadBalanceHosts};
 use crate::connect;
 use crate::conninfo::{self, Options, Variables};
 use crate::error::{Error, ErrorKind, Result};
+use crate::lease::LeaseOptions;
 use crate::passfile::{self, Wanted};
 use crate::retry::RetryPolicy;
 use crate::tls::Security;
@@ -60,6 +61,7 @@ pub struct Config {
     database: Option<String>,
     connect_timeout: Option<Duration>,
     statement_timeout: Option<Duration>,
+    pub(crate) lease: Option<LeaseOptions>,
 }
 
 /// Where one server is.
@@ -173,6 +175,22 @@ impl Config {
         self
     }
 
+    /// How the process holds what it reserves until it confirms it, so that nothing leaks when it
+    /// dies; see [`Lease`](crate::Lease). Default: [`LeaseOptions::default`].
+    #[must_use]
+    pub fn with_lease(mut self, options: LeaseOptions) -> Self {
+        self.lease = Some(options);
+        self
+    }
+
+    /// The process registers as no manager: what it reserves lives until it is released, even if
+    /// the process dies before anybody else knows of it.
+    #[must_use]
+    pub fn without_lease(mut self) -> Self {
+        self.lease = None;
+        self
+    }
+
     /// What the server shows as `application_name`. Default: that of the string or `PGAPPNAME`,
     /// else `occupancy`.
     #[must_use]
@@ -248,7 +266,7 @@ impl Config {
     }
 
     /// The driver's settings with every default in place, but for the servers.
-    fn resolved(&self) -> tokio_postgres::Config {
+    pub(crate) fn resolved(&self) -> tokio_postgres::Config {
         let mut driver = self.driver.clone();
         if let Some(database) = &self.database {
             driver.dbname(database);
@@ -369,6 +387,7 @@ impl Default for Config {
             database: None,
             connect_timeout: None,
             statement_timeout: None,
+            lease: Some(LeaseOptions::default()),
         }
     }
 }

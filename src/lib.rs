@@ -14,6 +14,7 @@
 //! | `pool`, `retry`, `call` | connections, repetition, and the one place that sends a call |
 //! | `statements` | every SQL text that the client sends |
 //! | `tracker`, `agents` | a method per function |
+//! | `lease` | the process as a holder: registered, beating, fenced |
 //! | `model`, `slots` | what goes in and what comes out |
 //! | [`schema`] | the one runner for migrations and function sources |
 //! | [`server`] | an embedded PostgreSQL, found and started by itself |
@@ -30,6 +31,7 @@ mod config;
 mod connect;
 mod conninfo;
 pub mod error;
+mod lease;
 mod model;
 mod passfile;
 mod pool;
@@ -47,6 +49,7 @@ pub use agents::AgentRegistry;
 pub use call::{Executor, Within};
 pub use config::Config;
 pub use error::{Code, Error, ErrorKind, Result};
+pub use lease::{Lease, LeaseCounters, LeaseOptions, LeaseState};
 pub use model::*;
 pub use pool::{Handles, Pooled};
 pub use retry::RetryPolicy;

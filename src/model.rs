@@ -175,6 +175,50 @@ words! {
         Unknown = "unknown",
     }
 
+    /// What became of a confirmation.
+    ConfirmationOutcome {
+        /// It runs, and no longer depends on its holder.
+        Confirmed = "confirmed",
+        /// It was confirmed before, or was reserved without a holder.
+        AlreadyConfirmed = "already_confirmed",
+        /// It is terminating: it must not run.
+        AlreadyTerminating = "already_terminating",
+        /// It has ended: it must not run.
+        AlreadyReleased = "already_released",
+        /// Nobody had reserved it, or that is forgotten.
+        Unknown = "unknown",
+    }
+
+    /// Whether a heartbeat was in time.
+    BeatOutcome {
+        /// It was.
+        Alive = "alive",
+        /// The ttl had run out: what was not confirmed may have been reclaimed meanwhile.
+        Recovered = "recovered",
+    }
+
+    /// How a start of a manager stands.
+    ManagerStatus {
+        /// It beats.
+        Alive = "ALIVE",
+        /// It has been silent for its ttl.
+        Suspect = "SUSPECT",
+        /// It has been silent for its grace period, too: what it holds may be reclaimed.
+        Expired = "EXPIRED",
+        /// A newer start has its name.
+        Fenced = "FENCED",
+    }
+
+    /// How safe a session is that is not confirmed.
+    LeaseStatus {
+        /// Its holder beats.
+        Held = "held",
+        /// Its holder is silent or fenced.
+        Suspect = "suspect",
+        /// It may be reclaimed at any moment.
+        Expired = "expired",
+    }
+
     /// What became of a report of really allotted slots.
     SettlementOutcome {
         /// The report is what the kernel occupies now.
@@ -243,6 +287,21 @@ words! {
         Limited = "LIMITED",
         /// Any amount.
         Unlimited = "UNLIMITED",
+    }
+}
+
+/// A start of a manager, which holds what it reserves until it confirms it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Holder {
+    /// The manager's name.
+    pub manager: String,
+    /// Which start of it: a later one is higher, and fences it.
+    pub epoch: i64,
+}
+
+impl FromRow for Holder {
+    fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
+        Ok(Self { manager: row.try_get("manager")?, epoch: row.try_get("epoch")? })
     }
 }
 
@@ -489,6 +548,87 @@ impl FromRow for Session {
 }
 
 rows! {
+    /// Answer to a heartbeat of a manager.
+    Beat {
+        /// The manager's name.
+        manager: String,
+        /// Which start of it.
+        epoch: i64,
+        /// Whether it was in time.
+        outcome: BeatOutcome,
+    }
+
+    /// Answer to a confirmation.
+    #[must_use = "what is not confirmed must not run"]
+    Confirmation {
+        /// The session.
+        session_id: Uuid,
+        /// What became of it.
+        outcome: ConfirmationOutcome,
+    }
+
+    /// A session that was freed because its holder died.
+    Reclamation {
+        /// The session.
+        session_id: Uuid,
+        /// The manager that had held it.
+        manager: String,
+        /// Which start of it.
+        epoch: i64,
+    }
+
+    /// A start of a manager.
+    ManagerStart {
+        /// The manager's name.
+        manager: String,
+        /// Which start of it.
+        epoch: i64,
+        /// How it stands, by the database's clock.
+        status: ManagerStatus,
+        /// Silent for so long, it is suspect.
+        ttl_seconds: f64,
+        /// Silent for so long beyond that, what it holds may be reclaimed.
+        grace_seconds: f64,
+        /// When it started.
+        registered_at: Timestamp,
+        /// Its last beat.
+        beat_at: Timestamp,
+        /// When a newer start took its name.
+        fenced_at: Option<Timestamp>,
+        /// How many sessions it holds, unconfirmed.
+        sessions: i64,
+    }
+
+    /// A session that is not confirmed.
+    LeasedSession {
+        /// The session.
+        session_id: Uuid,
+        /// Where it is in its life.
+        status: SessionStatus,
+        /// The key that it is charged to.
+        access_key: String,
+        /// The manager that holds it; `None` if somebody deleted it.
+        manager: Option<String>,
+        /// Which start of it.
+        epoch: i64,
+        /// How safe it is.
+        state: LeaseStatus,
+        /// When it was reserved.
+        created_at: Timestamp,
+        /// Since when, or from when on, its holder is suspect.
+        suspect_at: Option<Timestamp>,
+        /// From when on it may be reclaimed.
+        expires_at: Option<Timestamp>,
+    }
+
+    /// An agent whose heartbeats stopped.
+    LostAgent {
+        /// The agent.
+        agent_id: String,
+        /// Its last heartbeat.
+        heartbeat_at: Timestamp,
+    }
+
     /// One condition of an admission, as it stands at present.
     Predicate {
         /// Which condition.

@@ -14,6 +14,7 @@ use crate::call::{Params, Statement, sealed};
 use crate::config::Config;
 use crate::connect;
 use crate::error::{Error, ErrorKind, Result};
+use crate::lease::Lease;
 use crate::retry::RetryPolicy;
 use crate::schema::Runner;
 use crate::tracker::ConcurrencyTracker;
@@ -38,6 +39,8 @@ use crate::tracker::ConcurrencyTracker;
 /// if !admission.is_admitted() {
 ///     println!("{}", admission.message.unwrap_or_default());
 /// }
+/// // Once it runs; until then it is freed should this process die.
+/// tracker.confirm_session(session_id).await?;
 /// tracker.release_session(session_id).await?;
 /// # Ok(())
 /// # }
@@ -46,6 +49,7 @@ use crate::tracker::ConcurrencyTracker;
 pub struct Handles {
     tracker: ConcurrencyTracker,
     agents: AgentRegistry,
+    lease: Option<Lease>,
 }
 
 impl Handles {
@@ -61,14 +65,25 @@ impl Handles {
     pub async fn connect(config: &Config) -> Result<Self> {
         let pooled = Pooled::new(config)?;
         pooled.prove().await?;
+        let lease = config.lease.clone().map(|options| Lease::new(config, options, pooled.clone()));
         let tracker = ConcurrencyTracker::new(pooled);
-        Ok(Self { agents: AgentRegistry::new(tracker.clone()), tracker })
+        let tracker = match &lease {
+            Some(lease) => tracker.leased(lease.clone()),
+            None => tracker,
+        };
+        Ok(Self { agents: AgentRegistry::new(tracker.clone()), tracker, lease })
     }
 
     /// Sessions: reserving, releasing, counting, repairing, and the limits that bind them.
     #[must_use]
     pub fn tracker(&self) -> &ConcurrencyTracker {
         &self.tracker
+    }
+
+    /// This process as a holder of what it reserves; `None` if [`Config::without_lease`] said so.
+    #[must_use]
+    pub fn lease(&self) -> Option<&Lease> {
+        self.lease.as_ref()
     }
 
     /// Agents: registering, heartbeats and occupancy.

@@ -28,31 +28,78 @@ statements! {
            from occupancy.check_session(session_id => $1, access_key => $2, kernels => $3,
                                         session_type => $4, project => $5)";
 
-    reserve_session(UUID, TEXT, JSONB, TEXT, TEXT) =
+    reserve_session(UUID, TEXT, JSONB, TEXT, TEXT, TEXT, INT8) =
         "select session_id, outcome, code, message, access_key, used, max, violations, kernels
            from occupancy.reserve_session(session_id => $1, access_key => $2, kernels => $3,
-                                          session_type => $4, project => $5)";
+                                          session_type => $4, project => $5,
+                                          manager => $6, epoch => $7)";
 
     reserve_sessions(JSONB) =
         "select session_id, outcome, code, message, access_key, used, max, violations, kernels
            from occupancy.reserve_sessions(sessions => $1)";
 
-    release_session(UUID) =
-        "select session_id, outcome from occupancy.release_session(session_id => $1)";
+    release_session(UUID, TEXT, INT8) =
+        "select session_id, outcome
+           from occupancy.release_session(session_id => $1, manager => $2, epoch => $3)";
 
-    release_sessions(UUID_ARRAY) =
-        "select session_id, outcome from occupancy.release_sessions(session_ids => $1)";
+    release_sessions(UUID_ARRAY, TEXT, INT8) =
+        "select session_id, outcome
+           from occupancy.release_sessions(session_ids => $1, manager => $2, epoch => $3)";
 
-    release_kernel(UUID) =
+    release_kernel(UUID, TEXT, INT8) =
         "select kernel_id, session_id, outcome, session_ended
-           from occupancy.release_kernel(kernel_id => $1)";
+           from occupancy.release_kernel(kernel_id => $1, manager => $2, epoch => $3)";
 
-    terminate_session(UUID) =
-        "select session_id, outcome from occupancy.terminate_session(session_id => $1)";
+    terminate_session(UUID, TEXT, INT8) =
+        "select session_id, outcome
+           from occupancy.terminate_session(session_id => $1, manager => $2, epoch => $3)";
 
-    settle_kernel(UUID, JSONB) =
+    settle_kernel(UUID, JSONB, TEXT, INT8) =
         "select kernel_id, session_id, outcome
-           from occupancy.settle_kernel(kernel_id => $1, occupied_slots => $2)";
+           from occupancy.settle_kernel(kernel_id => $1, occupied_slots => $2,
+                                        manager => $3, epoch => $4)";
+
+    register_manager(TEXT, FLOAT8, FLOAT8) =
+        "select manager, epoch
+           from occupancy.register_manager(manager => $1, ttl => make_interval(secs => $2),
+                                           grace => make_interval(secs => $3))";
+
+    heartbeat_manager(TEXT, INT8) =
+        "select manager, epoch, outcome
+           from occupancy.heartbeat_manager(manager => $1, epoch => $2)";
+
+    confirm_session(UUID, TEXT, INT8) =
+        "select session_id, outcome
+           from occupancy.confirm_session(session_id => $1, manager => $2, epoch => $3)";
+
+    reclaim_expired(INT8) =
+        "select session_id, manager, epoch from occupancy.reclaim_expired(max_sessions => $1)";
+
+    prune_managers(FLOAT8) =
+        "select pruned
+           from occupancy.prune_managers(older_than => make_interval(secs => $1)) as pruned";
+
+    managers() =
+        "select manager, epoch, status, extract(epoch from ttl)::float8 as ttl_seconds,
+                extract(epoch from grace)::float8 as grace_seconds, registered_at, beat_at,
+                fenced_at, sessions
+           from occupancy.managers
+          order by manager, epoch";
+
+    leases() =
+        "select session_id, status, access_key, manager, epoch, state, created_at, suspect_at,
+                expires_at
+           from occupancy.leases
+          order by expires_at, session_id";
+
+    sweep_agents(FLOAT8) =
+        "select agent_id, heartbeat_at
+           from occupancy.sweep_agents(ttl => make_interval(secs => $1))
+          order by agent_id";
+
+    evacuate_agent(TEXT) =
+        "select kernel_id, session_id, outcome, session_ended
+           from occupancy.evacuate_agent(agent_id => $1)";
 
     clear_concurrency(TEXT) =
         "select ended from occupancy.clear_concurrency(access_key => $1) as ended";

@@ -1,17 +1,21 @@
 //! Sessions and what they hold.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde::Serialize;
 use tokio_postgres::GenericClient;
 use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 use crate::call::{self, Executor, Within};
-use crate::error::Result;
+use crate::error::{Error, ErrorKind, Result};
+use crate::lease::Lease;
 use crate::model::{
-    Admission, Concurrency, Correction, DropOutcome, Finding, KernelRelease, KeyConcurrency,
-    Keypair, LiveSession, Predicate, PutOutcome, Quota, QuotaUse, Release, Reservation,
-    ResourcePolicy, Scope, Session, Settlement, Termination,
+    Admission, Beat, Concurrency, Confirmation, Correction, DropOutcome, Finding, Holder,
+    KernelRelease, KeyConcurrency, Keypair, LeasedSession, LiveSession, ManagerStart, Predicate,
+    PutOutcome, Quota, QuotaUse, Reclamation, Release, Reservation, ResourcePolicy, Scope, Session,
+    Settlement, Termination,
 };
 use crate::pool::Pooled;
 use crate::slots::ResourceSlots;
@@ -45,6 +49,11 @@ use crate::statements as sql;
 /// # }
 /// ```
 ///
+/// The pooled form holds what it reserves (see [`Lease`]): confirm a session once it runs, or it is
+/// freed some time after this process died. It speaks as this holder when it ends a session, too,
+/// so that a process that was fenced meanwhile ends nothing (`OC009`), nor does anybody end what
+/// another process holds and has not confirmed. [`unleased`](Self::unleased) does without all that.
+///
 /// Dropping the future of a call does not take the call back: it may have happened. Calling
 /// again with the same ids tells.
 ///
@@ -57,12 +66,80 @@ use crate::statements as sql;
 #[derive(Clone, Debug)]
 pub struct ConcurrencyTracker<E = Pooled> {
     pub(crate) executor: E,
+    speaker: Speaker,
+}
+
+/// As whom calls are made.
+#[derive(Clone, Debug)]
+enum Speaker {
+    Nobody,
+    Holder(Arc<Holder>),
+    Lease(Lease),
+}
+
+impl Speaker {
+    /// Whoever is to hold a reservation.
+    async fn holder(&self) -> Result<Option<Arc<Holder>>> {
+        match self {
+            Self::Lease(lease) => lease.holder().await.map(Some),
+            Self::Nobody | Self::Holder(_) => Ok(self.present()),
+        }
+    }
+
+    /// Whoever is registered so far.
+    fn present(&self) -> Option<Arc<Holder>> {
+        match self {
+            Self::Nobody => None,
+            Self::Holder(holder) => Some(Arc::clone(holder)),
+            Self::Lease(lease) => lease.current(),
+        }
+    }
+}
+
+/// One reservation of a batch, in the name of its holder.
+#[derive(Debug, Serialize)]
+struct Element<'a> {
+    #[serde(flatten)]
+    reservation: &'a Reservation,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    manager: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    epoch: Option<i64>,
+}
+
+/// A holder as the two arguments that name it.
+fn named(holder: Option<&Arc<Holder>>) -> (Option<&str>, Option<i64>) {
+    holder.map_or((None, None), |holder| (Some(holder.manager.as_str()), Some(holder.epoch)))
+}
+
+impl<'a, C: GenericClient + Sync> ConcurrencyTracker<Within<'a, C>> {
+    /// The methods on a connection outside any pool.
+    pub(crate) fn on(client: &'a C) -> Self {
+        Self::new(Within(client))
+    }
 }
 
 #[allow(clippy::missing_errors_doc, reason = "every method fails as the type's page says")]
 impl<E: Executor> ConcurrencyTracker<E> {
     pub(crate) fn new(executor: E) -> Self {
-        Self { executor }
+        Self { executor, speaker: Speaker::Nobody }
+    }
+
+    pub(crate) fn leased(self, lease: Lease) -> Self {
+        Self { speaker: Speaker::Lease(lease), ..self }
+    }
+
+    /// The same methods without a holder: what it reserves is nobody's and lives until it is
+    /// released; and it ends sessions whoever holds them, as an operator does.
+    #[must_use]
+    pub fn unleased(self) -> Self {
+        Self { speaker: Speaker::Nobody, ..self }
+    }
+
+    /// The same methods in the name of a holder whose heartbeat somebody else keeps.
+    #[must_use]
+    pub fn held_by(self, holder: Holder) -> Self {
+        Self { speaker: Speaker::Holder(Arc::new(holder)), ..self }
     }
 
     /// The same methods on the caller's transaction or connection, without retries. The locks
@@ -72,7 +149,7 @@ impl<E: Executor> ConcurrencyTracker<E> {
     where
         C: GenericClient + Sync,
     {
-        ConcurrencyTracker::new(Within(client))
+        ConcurrencyTracker { executor: Within(client), speaker: self.speaker.clone() }
     }
 
     /// Evaluates every condition of an admission and changes nothing. It promises nothing
@@ -92,10 +169,14 @@ impl<E: Executor> ConcurrencyTracker<E> {
     /// is answered with `already_admitted` and the same kernels.
     pub async fn reserve_session(&self, reservation: &Reservation) -> Result<Admission> {
         let Reservation { session_id, access_key, kernels, session_type, project } = reservation;
+        let kernels = Json(kernels);
+        let session_type = session_type.as_str();
+        let holder = self.speaker.holder().await?;
+        let (manager, epoch) = named(holder.as_ref());
         call::one(
             &self.executor,
             &sql::reserve_session,
-            &[session_id, access_key, &Json(kernels), &session_type.as_str(), project],
+            &[session_id, access_key, &kernels, &session_type, project, &manager, &epoch],
         )
         .await
     }
@@ -103,28 +184,40 @@ impl<E: Executor> ConcurrencyTracker<E> {
     /// Reserves a batch in one transaction, with the decisions of one call each in this order
     /// and an answer each in the same order. A rejected or mistaken element stops no other.
     pub async fn reserve_sessions(&self, reservations: &[Reservation]) -> Result<Vec<Admission>> {
-        call::all(&self.executor, &sql::reserve_sessions, &[&Json(reservations)]).await
+        let holder = self.speaker.holder().await?;
+        let (manager, epoch) = named(holder.as_ref());
+        let held = |reservation| Element { reservation, manager, epoch };
+        let elements: Vec<_> = reservations.iter().map(held).collect();
+        call::all(&self.executor, &sql::reserve_sessions, &[&Json(elements)]).await
     }
 
     /// Ends the session and frees, once, all that it holds. A reservation of the same id that
     /// arrives later is rejected with `session_ended`.
     pub async fn release_session(&self, session_id: Uuid) -> Result<Release> {
-        call::one(&self.executor, &sql::release_session, &[&session_id]).await
+        let holder = self.speaker.present();
+        let (manager, epoch) = named(holder.as_ref());
+        call::one(&self.executor, &sql::release_session, &[&session_id, &manager, &epoch]).await
     }
 
     /// Ends a batch of sessions in one transaction, with an answer each in the same order.
     pub async fn release_sessions(&self, session_ids: &[Uuid]) -> Result<Vec<Release>> {
-        call::all(&self.executor, &sql::release_sessions, &[&session_ids]).await
+        let holder = self.speaker.present();
+        let (manager, epoch) = named(holder.as_ref());
+        call::all(&self.executor, &sql::release_sessions, &[&session_ids, &manager, &epoch]).await
     }
 
     /// Ends one kernel and frees its share; the last kernel ends the session.
     pub async fn release_kernel(&self, kernel_id: Uuid) -> Result<KernelRelease> {
-        call::one(&self.executor, &sql::release_kernel, &[&kernel_id]).await
+        let holder = self.speaker.present();
+        let (manager, epoch) = named(holder.as_ref());
+        call::one(&self.executor, &sql::release_kernel, &[&kernel_id, &manager, &epoch]).await
     }
 
     /// Gives back slot and quotas at once; the agents stay occupied until each kernel ends.
     pub async fn terminate_session(&self, session_id: Uuid) -> Result<Termination> {
-        call::one(&self.executor, &sql::terminate_session, &[&session_id]).await
+        let holder = self.speaker.present();
+        let (manager, epoch) = named(holder.as_ref());
+        call::one(&self.executor, &sql::terminate_session, &[&session_id, &manager, &epoch]).await
     }
 
     /// Replaces what was requested for a kernel by what its agent really allotted. Never
@@ -135,7 +228,74 @@ impl<E: Executor> ConcurrencyTracker<E> {
         kernel_id: Uuid,
         occupied_slots: &ResourceSlots,
     ) -> Result<Settlement> {
-        call::one(&self.executor, &sql::settle_kernel, &[&kernel_id, &Json(occupied_slots)]).await
+        let holder = self.speaker.present();
+        let (manager, epoch) = named(holder.as_ref());
+        call::one(
+            &self.executor,
+            &sql::settle_kernel,
+            &[&kernel_id, &Json(occupied_slots), &manager, &epoch],
+        )
+        .await
+    }
+
+    /// The session runs: from now on it lives until it is released, whatever becomes of this
+    /// process. Only `confirmed` and `already_confirmed` mean that it may run;
+    /// [`Fenced`](crate::Code::Fenced) that it was reclaimed, or that somebody else holds it.
+    pub async fn confirm_session(&self, session_id: Uuid) -> Result<Confirmation> {
+        let holder = match self.speaker.present() {
+            Some(holder) => Some(holder),
+            None => self.speaker.holder().await?,
+        };
+        let holder = holder.ok_or_else(|| {
+            Error::new(ErrorKind::Config, "a tracker without a lease confirms nothing")
+                .hint("what it reserves needs no confirmation")
+        })?;
+        let Holder { manager, epoch } = &*holder;
+        call::one(&self.executor, &sql::confirm_session, &[&session_id, manager, epoch]).await
+    }
+
+    /// Registers a start of a manager, which fences earlier ones of the same name. The pooled form
+    /// does that by itself; whoever does it by hand has to keep the heartbeat, and speaks as the
+    /// holder through [`held_by`](Self::held_by). `ttl` is 1 s to a day, `grace` up to a day and
+    /// without it as long as `ttl`.
+    pub async fn register_manager(
+        &self,
+        manager: &str,
+        ttl: Duration,
+        grace: Option<Duration>,
+    ) -> Result<Holder> {
+        let grace = grace.unwrap_or(ttl).as_secs_f64();
+        call::one(&self.executor, &sql::register_manager, &[&manager, &ttl.as_secs_f64(), &grace])
+            .await
+    }
+
+    /// The manager lives: what it holds is held, also if it was suspect, as long as it was not
+    /// reclaimed.
+    pub async fn heartbeat_manager(&self, holder: &Holder) -> Result<Beat> {
+        let Holder { manager, epoch } = holder;
+        call::one(&self.executor, &sql::heartbeat_manager, &[manager, epoch]).await
+    }
+
+    /// Frees sessions whose manager died before it confirmed them, each once and at most so many
+    /// (1 to 10,000). A call that the pool repeated lists only what its lost predecessor left.
+    pub async fn reclaim_expired(&self, max_sessions: i64) -> Result<Vec<Reclamation>> {
+        call::all(&self.executor, &sql::reclaim_expired, &[&max_sessions]).await
+    }
+
+    /// Forgets starts of managers that hold nothing and have been dead for longer than this, a
+    /// bounded number per call, and returns how many those were.
+    pub async fn prune_managers(&self, older_than: Duration) -> Result<i64> {
+        call::one(&self.executor, &sql::prune_managers, &[&older_than.as_secs_f64()]).await
+    }
+
+    /// Every start of a manager that is remembered, by name and epoch.
+    pub async fn managers(&self) -> Result<Vec<ManagerStart>> {
+        call::all(&self.executor, &sql::managers, &[]).await
+    }
+
+    /// Every session that is not confirmed, and who holds it; the next to expire first.
+    pub async fn leases(&self) -> Result<Vec<LeasedSession>> {
+        call::all(&self.executor, &sql::leases, &[]).await
     }
 
     /// Ends every session of the key, for purging a user, and returns how many those were. A

@@ -113,6 +113,46 @@ async fn a_session_lives_and_ends_by_commands() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_script_holds_a_session_until_it_confirms_it() {
+    let db = TestDb::new().await;
+    register(&db).await;
+    fine(&db, "policy put student").await;
+    let holder = fine(&db, "manager register cron --ttl 10m --grace 0s --json").await.json();
+    assert_eq!(holder["manager"], "cron");
+    let named = format!("--manager cron --epoch {}", holder["epoch"]);
+    let kernel = "--kernel agent=i-01,cpu=1";
+    fine(&db, &format!("reserve AK --session-id {SESSION} {kernel} {named}")).await;
+    fine(&db, &format!("reserve AK --session-id {NOBODY} {kernel}")).await;
+    let leases = fine(&db, "manager leases --json").await.json();
+    assert_eq!(leases.as_array().map(Vec::len), Some(1), "a plain reserve is nobody's: {leases}");
+    assert_eq!((&leases[0]["session_id"], &leases[0]["state"]), (&json!(SESSION), &json!("held")));
+    assert_eq!(fine(&db, "manager leases --suspect --json").await.json(), json!([]));
+    let managers = fine(&db, "manager list --json").await.json();
+    assert_eq!((&managers[0]["status"], &managers[0]["sessions"]), (&json!("ALIVE"), &json!(1)));
+    assert_eq!(managers[0]["ttl_seconds"], 600.0);
+    let beat = format!("manager beat cron {} --json", holder["epoch"]);
+    assert_eq!(fine(&db, &beat).await.json()["outcome"], "alive");
+
+    let other = fine(&db, "manager register other --json").await.json();
+    let release = format!("release {SESSION} --manager other --epoch {}", other["epoch"]);
+    let refused = run(&db, &release.split(' ').collect::<Vec<_>>()).await;
+    assert_eq!(refused.code, Some(1));
+    assert!(refused.stderr.contains("OC009"), "{}", refused.stderr);
+    let confirm = format!("confirm {SESSION} {named}");
+    assert_eq!(fine(&db, &confirm).await.stdout, "confirmed\n");
+    assert_eq!(fine(&db, &confirm).await.stdout, "already confirmed\n");
+    assert_eq!(fine(&db, "reclaim").await.stdout, "nothing to reclaim\n");
+    assert_eq!(fine(&db, "manager prune --json").await.json(), json!({ "pruned": 0 }));
+
+    assert_eq!(fine(&db, "agent sweep --ttl 1h").await.stdout, "none is lost\n");
+    let freed = fine(&db, "agent evacuate i-01 --json").await.json();
+    assert_eq!(freed.as_array().map(Vec::len), Some(2), "{freed}");
+    assert_eq!(fine(&db, "agent evacuate i-01").await.stdout, "it runs no kernel\n");
+    let ended = run(&db, &confirm.split(' ').collect::<Vec<_>>()).await;
+    assert_eq!((ended.code, ended.stdout.as_str()), (Some(4), "already released\n"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_registry_is_kept_by_commands() {
     let db = TestDb::new().await;
     register(&db).await;
@@ -307,6 +347,8 @@ async fn what_cannot_be_meant_is_a_usage_error() {
         "recalc agents i-01 --fullscan",
         "quota put galaxy milky-way",
         "prune --older-than soon",
+        "manager register cron --ttl soon",
+        "reserve AK --kernel agent=i-01,cpu=1 --manager cron",
         "demo --managers 0",
     ] {
         let arguments: Vec<_> = line.split(' ').filter(|word| !word.is_empty()).collect();

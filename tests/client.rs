@@ -566,7 +566,9 @@ impl Write for Log {
 #[tokio::test]
 async fn a_span_tells_the_call_and_none_of_its_arguments() {
     let db = TestDb::new().await;
-    let handles = handles(&db).await;
+    let config = config(&db).without_lease();
+    let handles = Handles::connect(&config).await.expect("the test database answers");
+    register(&handles).await;
     let log = Log::default();
     let writer = log.clone();
     let subscriber = tracing_subscriber::fmt()

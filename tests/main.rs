@@ -12,6 +12,7 @@ mod ending;
 mod fuzz;
 mod holders;
 mod isolation;
+mod lease;
 mod model;
 mod pgbouncer;
 mod races;

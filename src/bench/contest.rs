@@ -112,7 +112,7 @@ impl<'a> Contest<'a> {
             Means::Pool => {
                 let prepared = *protocol == Protocol::Prepared;
                 let config = config.clone().with_pool_size(self.clients);
-                let config = config.with_prepared_statements(prepared);
+                let config = config.with_prepared_statements(prepared).without_lease();
                 let handles = Handles::connect(&config).await?;
                 let player = |player| {
                     let tracker = handles.tracker().clone();

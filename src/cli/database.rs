@@ -56,7 +56,7 @@ impl Database {
 
     /// Connects; a schema that is missing or does not fit is an error that says so.
     pub(super) async fn handles(&self) -> Result<Handles> {
-        Handles::connect(&self.config.clone().with_pool_size(1)).await
+        Handles::connect(&self.config.clone().with_pool_size(1).without_lease()).await
     }
 }
 

@@ -1,5 +1,7 @@
 //! Arguments as people type them.
 
+use std::time::Duration;
+
 use uuid::Uuid;
 
 use crate::model::KernelRequest;
@@ -49,6 +51,15 @@ fn add(slots: ResourceSlots, name: &str, amount: &str) -> Result<ResourceSlots, 
         Some(_) => Err(format!("{name} is given twice")),
         None => Ok(slots.with(name, amount)),
     }
+}
+
+/// A span of time as jiff reads it; days are of 24 hours.
+pub(super) fn span(text: &str) -> Result<Duration, Complaint> {
+    let span: jiff::Span = text.parse().map_err(|error: jiff::Error| error.to_string())?;
+    let duration = span
+        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
+        .map_err(|error| error.to_string())?;
+    Duration::try_from(duration).map_err(|_| "it must not be negative".to_owned())
 }
 
 #[cfg(test)]

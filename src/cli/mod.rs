@@ -7,6 +7,7 @@
 mod bench;
 mod database;
 mod demo;
+mod holder;
 mod input;
 mod interruption;
 mod output;
@@ -107,6 +108,10 @@ enum Call {
     #[command(subcommand)]
     Recalc(repair::Recalc),
     Prune(repair::Prune),
+    #[command(subcommand)]
+    Manager(holder::Manager),
+    Confirm(holder::Confirm),
+    Reclaim(holder::Reclaim),
 }
 
 /// How a command that did its work ended.
@@ -227,6 +232,9 @@ impl Call {
             Self::Audit(audit) => audit.run(handles.tracker(), json).await,
             Self::Recalc(recalc) => recalc.run(handles, json).await,
             Self::Prune(prune) => prune.run(handles.tracker(), json).await,
+            Self::Manager(manager) => manager.run(handles.tracker(), json).await,
+            Self::Confirm(confirm) => confirm.run(handles.tracker(), json).await,
+            Self::Reclaim(reclaim) => reclaim.run(handles.tracker(), json).await,
         }
     }
 }

@@ -1,5 +1,7 @@
 //! Policies, keys, quotas and agents.
 
+use std::time::Duration;
+
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::json;
 
@@ -291,6 +293,16 @@ pub(super) enum Agent {
     /// Removes an agent that runs no kernel.
     #[command(after_help = "Example: occupancy agent drop i-01")]
     Drop { agent_id: String },
+    /// Marks agents as LOST whose last heartbeat is too old; they keep what they hold.
+    #[command(after_help = "Example: occupancy agent sweep --ttl 60s")]
+    Sweep {
+        /// How old a heartbeat may be.
+        #[arg(long, value_parser = input::span)]
+        ttl: Duration,
+    },
+    /// Frees the kernels of an agent that is gone for good.
+    #[command(after_help = "Example: occupancy agent evacuate i-01")]
+    Evacuate { agent_id: String },
     /// Lists every agent with what is occupied of it.
     #[command(after_help = "Example: occupancy agent list")]
     List,
@@ -327,6 +339,18 @@ impl Agent {
                 report_put(&agents.put_agent(&heartbeat).await?, json)
             }
             Self::Drop { agent_id } => report_drop(&agents.drop_agent(&agent_id).await?, json),
+            Self::Sweep { ttl } => {
+                let lost = agents.sweep_agents(ttl).await?;
+                if lost.is_empty() && !json {
+                    output::line("none is lost")?;
+                    return Ok(Verdict::Fine);
+                }
+                output::rows(json, &lost, ["lost", "last heartbeat"], |agent| {
+                    [agent.agent_id.clone(), output::time(agent.heartbeat_at)]
+                })?;
+                Ok(Verdict::Fine)
+            }
+            Self::Evacuate { agent_id } => evacuate(agents, &agent_id, json).await,
             Self::List => {
                 let occupancies = agents.agent_occupancy().await?;
                 let header = ["agent", "group", "status", "schedulable", "occupied", "available"];
@@ -344,6 +368,22 @@ impl Agent {
             }
         }
     }
+}
+
+async fn evacuate(agents: &AgentRegistry, agent_id: &str, json: bool) -> Result<Verdict> {
+    let freed = agents.evacuate_agent(agent_id).await?;
+    if freed.is_empty() && !json {
+        output::line("it runs no kernel")?;
+        return Ok(Verdict::Fine);
+    }
+    output::rows(json, &freed, ["kernel", "session", "session ended"], |kernel| {
+        [
+            kernel.kernel_id.to_string(),
+            output::or_dash(kernel.session_id),
+            yes_or_no(kernel.session_ended == Some(true)),
+        ]
+    })?;
+    Ok(Verdict::Fine)
 }
 
 fn yes_or_no(yes: bool) -> String {

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::cli::{Verdict, output};
+use crate::cli::{Verdict, input, output};
 use crate::error::Result;
 use crate::model::{Correction, Scope};
 use crate::pool::Handles;
@@ -119,7 +119,7 @@ fn report(corrections: &[Correction], json: bool) -> Result<()> {
 #[command(after_help = "Example: occupancy prune --older-than 24h")]
 pub(super) struct Prune {
     /// How long ago at least: 24h, 90m, 7d.
-    #[arg(long, value_name = "AGE", default_value = "24h", value_parser = age)]
+    #[arg(long, value_name = "AGE", default_value = "24h", value_parser = input::span)]
     older_than: Duration,
 }
 
@@ -136,13 +136,4 @@ impl Prune {
         output::either(json, &json!({ "pruned": pruned }), format_args!("{pruned} forgotten"))?;
         Ok(Verdict::Fine)
     }
-}
-
-/// A span of time as jiff reads it; days are of 24 hours.
-fn age(text: &str) -> Result<Duration, String> {
-    let span: jiff::Span = text.parse().map_err(|error: jiff::Error| error.to_string())?;
-    let duration = span
-        .to_duration(jiff::SpanRelativeTo::days_are_24_hours())
-        .map_err(|error| error.to_string())?;
-    Duration::try_from(duration).map_err(|_| "it must not be negative".to_owned())
 }

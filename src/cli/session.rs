@@ -3,6 +3,7 @@
 use clap::{Args, ValueEnum};
 use uuid::Uuid;
 
+use crate::cli::holder::Speaker;
 use crate::cli::{Verdict, input, output};
 use crate::error::{Code, Error, ErrorKind, Result};
 use crate::model::{
@@ -95,10 +96,13 @@ impl Check {
 pub(super) struct Reserve {
     #[command(flatten)]
     wish: Wish,
+    #[command(flatten)]
+    speaker: Speaker,
 }
 
 impl Reserve {
     pub(super) async fn run(self, tracker: &ConcurrencyTracker, json: bool) -> Result<Verdict> {
+        let tracker = self.speaker.through(tracker);
         let admission = tracker.reserve_session(&self.wish.into_reservation()).await?;
         if json {
             output::json(&admission)?;
@@ -147,10 +151,13 @@ fn kernels(kernels: &[PlacedKernel]) -> String {
 pub(super) struct Release {
     #[arg(required = true, value_name = "SESSION_ID")]
     session_ids: Vec<Uuid>,
+    #[command(flatten)]
+    speaker: Speaker,
 }
 
 impl Release {
     pub(super) async fn run(self, tracker: &ConcurrencyTracker, json: bool) -> Result<Verdict> {
+        let tracker = self.speaker.through(tracker);
         let releases = match self.session_ids.as_slice() {
             [session_id] => vec![tracker.release_session(*session_id).await?],
             several => tracker.release_sessions(several).await?,
@@ -167,10 +174,13 @@ impl Release {
 #[command(after_help = "Example: occupancy release-kernel 01998a6e-0b7a-7c10-b5a1-6c1f6a3c9d52")]
 pub(super) struct ReleaseKernel {
     kernel_id: Uuid,
+    #[command(flatten)]
+    speaker: Speaker,
 }
 
 impl ReleaseKernel {
     pub(super) async fn run(self, tracker: &ConcurrencyTracker, json: bool) -> Result<Verdict> {
+        let tracker = self.speaker.through(tracker);
         let release = tracker.release_kernel(self.kernel_id).await?;
         let outcome = release.outcome.as_str().replace('_', " ");
         let session = match release.session_id {
@@ -188,10 +198,13 @@ impl ReleaseKernel {
 #[command(after_help = "Example: occupancy terminate 01998a6e-0b7a-7c10-b5a1-6c1f6a3c9d52")]
 pub(super) struct Terminate {
     session_id: Uuid,
+    #[command(flatten)]
+    speaker: Speaker,
 }
 
 impl Terminate {
     pub(super) async fn run(self, tracker: &ConcurrencyTracker, json: bool) -> Result<Verdict> {
+        let tracker = self.speaker.through(tracker);
         let termination = tracker.terminate_session(self.session_id).await?;
         output::either(json, &termination, termination.outcome.as_str().replace('_', " "))?;
         Ok(Verdict::Fine)
@@ -207,10 +220,13 @@ pub(super) struct Settle {
     /// What it really occupies.
     #[arg(long, value_name = "SLOTS", value_parser = input::slots)]
     slots: ResourceSlots,
+    #[command(flatten)]
+    speaker: Speaker,
 }
 
 impl Settle {
     pub(super) async fn run(self, tracker: &ConcurrencyTracker, json: bool) -> Result<Verdict> {
+        let tracker = self.speaker.through(tracker);
         let settlement = tracker.settle_kernel(self.kernel_id, &self.slots).await?;
         let sentence = match settlement.outcome {
             SettlementOutcome::Settled => format!("settled: {}", output::slots(&self.slots)),

@@ -66,7 +66,8 @@ impl Ground {
         let mut client = cluster.connect().await?;
         Runner::embedded()?.migrate(&mut client).await?;
         cluster::create_role(&client).await?;
-        let direct = cluster.direct()?.with_application_name(OURSELVES).with_pool_size(2);
+        let direct = cluster.direct()?.with_application_name(OURSELVES);
+        let direct = direct.with_pool_size(2).without_lease();
         let handles = Handles::connect(&direct).await?;
         place::set_up(&handles).await?;
 

@@ -100,6 +100,8 @@ impl Clients {
         let config = config
             .with_application_name(&order.name)
             .with_pool_size(order.workers)
+            // What a frozen manager holds must stay: the model knows of no reclaim.
+            .without_lease()
             .with_connect_timeout(Duration::from_secs(5));
         let once = config.clone().with_retry(RetryPolicy::never());
         while !stopping.load(Ordering::Relaxed) {

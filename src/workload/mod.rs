@@ -37,16 +37,18 @@ struct Crew {
 }
 
 impl Crew {
-    /// Connects each manager, and the watch, with a pool of its own.
+    /// Connects each manager, and the watch, with a pool of its own. Without a lease: their sessions
+    /// end by a plan that knows no confirmation.
     async fn connect(config: &Config, managers: usize) -> Result<Self> {
         let tally = Arc::new(Tally::default());
         let mut crew = Vec::with_capacity(managers);
         for number in 1..=managers {
             let config = config.clone().with_application_name(format!("manager-{number}"));
-            let handles = Handles::connect(&config.with_pool_size(2)).await?;
+            let handles = Handles::connect(&config.with_pool_size(2).without_lease()).await?;
             crew.push(Manager::new(handles, Arc::clone(&tally)));
         }
-        let config = config.clone().with_application_name("watch").with_pool_size(1);
+        let config =
+            config.clone().with_application_name("watch").with_pool_size(1).without_lease();
         let watch = Watch::new(Handles::connect(&config).await?);
         Ok(Self { managers: crew, tally, watch })
     }
