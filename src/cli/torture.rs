@@ -143,7 +143,7 @@ fn describe(report: &Report) -> String {
         ]
     });
     let mut lines = vec![format!(
-        "\n{}, seed {}\n{} managers, {:.0} s: {} calls, {} answers, {} lost, {} sessions\n\
+        "\n{}, seed {}\n{} managers, {:.0} s: {} calls, {} answers, {} lost\n{} sessions, {} reclaimed\n\
          {} snapshots and {} checks\n\n{}\n",
         report.server,
         report.seed,
@@ -153,6 +153,7 @@ fn describe(report: &Report) -> String {
         report.answers,
         report.lost_answers,
         report.sessions,
+        report.reclaimed,
         report.samples,
         report.checks,
         output::table(header, rows),

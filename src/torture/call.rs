@@ -17,6 +17,7 @@ use crate::tracker::ConcurrencyTracker;
 pub(super) enum Call {
     Reserve(Box<Reservation>),
     ReserveBatch(Vec<Reservation>),
+    Confirm(Uuid),
     Release(Uuid),
     ReleaseBatch(Vec<Uuid>),
     /// The session is told for the history.
@@ -63,6 +64,10 @@ impl Call {
             }
             Self::ReserveBatch(reservations) => {
                 Ok(all(tracker.reserve_sessions(reservations).await?))
+            }
+            Self::Confirm(session) => {
+                let confirmed = tracker.confirm_session(*session).await?;
+                Ok(vec![Said::new(confirmed.outcome.as_str())])
             }
             Self::Release(session) => Ok(vec![tracker.release_session(*session).await?.into()]),
             Self::ReleaseBatch(sessions) => Ok(all(tracker.release_sessions(sessions).await?)),

@@ -97,7 +97,8 @@ impl Cluster {
         let [a, b] = sockets.map(|path| path.display().to_string());
         let text =
             format!("host={a},{b} user=occupancy dbname=occupancy target_session_attrs=read-write");
-        Ok(text.parse::<Config>()?.with_connect_timeout(Duration::from_secs(5)))
+        let config = text.parse::<Config>()?.with_connect_timeout(Duration::from_secs(5));
+        Ok(config.without_lease())
     }
 
     /// Connects to the primary as the superuser.

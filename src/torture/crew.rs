@@ -64,6 +64,7 @@ impl Employer {
         let mut child = command(clock.as_ref())?.spawn().map_err(failure)?;
         let order = Order {
             name: name.to_string(),
+            manager: holder(number),
             database: self.database.clone(),
             workers: self.workers,
             seed: self.seed ^ (number as u64) << 32 ^ u64::from(start) << 16,
@@ -112,7 +113,16 @@ async fn listen(name: Arc<str>, stdout: ChildStdout, news: UnboundedSender<News>
     let _ = news.send(News::Gone(name));
 }
 
+/// The name of a manager as a holder.
+fn holder(number: usize) -> String {
+    format!("torture-{number}")
+}
+
 impl Manager {
+    pub(super) fn holder(&self) -> String {
+        holder(self.number)
+    }
+
     pub(super) async fn kill(&mut self) -> Result<()> {
         self.child.kill().await.map_err(failure)
     }

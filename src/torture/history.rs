@@ -16,6 +16,7 @@ use crate::model::Reservation;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Act {
     Reserve,
+    Confirm,
     Release,
     ReleaseKernel(Uuid),
     Terminate,
@@ -82,6 +83,8 @@ pub(super) struct Story {
     /// `None` only if somebody ends what nobody reserved.
     pub(super) wanted: Option<Arc<Reservation>>,
     pub(super) deeds: Vec<Deed>,
+    /// It was taken from a holder who was silent.
+    pub(super) reclaimed: bool,
 }
 
 /// Something that must not be, with the history's place.
@@ -154,6 +157,13 @@ impl History {
         self.stories.iter()
     }
 
+    /// The database says that this session was taken from its holder.
+    pub(super) fn note_reclaimed(&mut self, session: Uuid) {
+        if let Some(story) = self.stories.get_mut(&session) {
+            story.reclaimed = true;
+        }
+    }
+
     /// The sessions with something new, which are old from now on.
     pub(super) fn take_news(&mut self) -> Vec<Uuid> {
         std::mem::take(&mut self.news).into_iter().collect()
@@ -207,6 +217,7 @@ impl History {
         let acts = match what {
             Call::Reserve(reservation) => vec![reserved(reservation)],
             Call::ReserveBatch(reservations) => reservations.iter().map(reserved).collect(),
+            Call::Confirm(session) => vec![(*session, Act::Confirm, None)],
             Call::Release(session) => vec![(*session, Act::Release, None)],
             Call::ReleaseBatch(sessions) => {
                 sessions.iter().map(|session| (*session, Act::Release, None)).collect()

@@ -2,11 +2,13 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use jiff::Timestamp;
 use tokio_postgres::Client;
 use tokio_postgres::types::Json;
 use uuid::Uuid;
 
 use super::history::{Act, Deed, End, History, Story, Violation};
+use super::silence::Silence;
 use crate::error::Result;
 use crate::model::KernelRequest;
 use crate::slots::ResourceSlots;
@@ -16,7 +18,8 @@ const BATCH: usize = 1000;
 
 const STORED: &str = "
     select s.session_id, s.access_key, s.terminating_at is not null as terminating,
-           s.ended_at is not null as ended,
+           s.ended_at is not null as ended, s.reclaimed_at, s.confirmed_at is not null as confirmed,
+           (select m.manager::text from occupancy.manager m where m.epoch = s.holder_epoch) as holder,
            exists (select from occupancy.session_concurrency c
                    where c.session_id = s.session_id) as has_slot,
            coalesce((select json_agg(json_build_object(
@@ -42,6 +45,10 @@ struct Stored {
     terminating: bool,
     ended: bool,
     has_slot: bool,
+    confirmed: bool,
+    /// When it was taken from its holder, and who that was.
+    reclaimed_at: Option<Timestamp>,
+    holder: Option<String>,
     kernels: Vec<Kernel>,
 }
 
@@ -49,7 +56,8 @@ struct Stored {
 /// far as the history went then: they are complained about if it still knows nothing.
 pub(super) async fn check(
     client: &Client,
-    history: &History,
+    history: &mut History,
+    silence: &Silence,
     sessions: &[Uuid],
     suspects: &mut Vec<Uuid>,
 ) -> Result<Vec<Violation>> {
@@ -72,7 +80,12 @@ pub(super) async fn check(
             };
             answered(story, stored, &mut complain);
             whole(story, stored, &mut complain);
-            if stored.is_some_and(|it| it.ended) && !story.deeds.iter().any(|it| it.act.ends()) {
+            if let Some((stored, moment)) = stored.and_then(|it| Some((it, it.reclaimed_at?))) {
+                history.note_reclaimed(*id);
+                taken(stored, moment, silence, &mut |what| complain(line, what));
+            } else if stored.is_some_and(|it| it.ended)
+                && !story.deeds.iter().any(|it| it.act.ends())
+            {
                 if suspected.contains(id) {
                     complain(line, "it has ended, and nobody asked for it");
                 } else {
@@ -94,6 +107,9 @@ async fn look_up(client: &Client, sessions: &[Uuid]) -> Result<HashMap<Uuid, Sto
                 terminating: row.try_get("terminating")?,
                 ended: row.try_get("ended")?,
                 has_slot: row.try_get("has_slot")?,
+                confirmed: row.try_get("confirmed")?,
+                reclaimed_at: row.try_get("reclaimed_at")?,
+                holder: row.try_get("holder")?,
                 kernels,
             };
             Ok((row.try_get("session_id")?, stored))
@@ -122,6 +138,7 @@ fn answered(story: &Story, stored: Option<&Stored>, complain: &mut impl FnMut(u6
         let kernel = |id: Uuid| stored.kernels.iter().find(|it| it.id == id);
         let there = match (deed.act, outcome) {
             (Act::Reserve, "admitted" | "already_admitted") => stored.access_key.is_some(),
+            (Act::Confirm, "confirmed" | "already_confirmed") => stored.confirmed,
             (Act::Release, _) | (Act::Terminate, "already_released") => stored.ended,
             (Act::Terminate, "terminating" | "already_terminating") => stored.terminating,
             (Act::ReleaseKernel(id), "released" | "already_released") => {
@@ -143,6 +160,17 @@ fn answered(story: &Story, stored: Option<&Stored>, complain: &mut impl FnMut(u6
         && reserves().all(limits_alone)
     {
         complain(line, "it was rejected, but is there");
+    }
+}
+
+/// What the living hold is not taken from them, nor what runs from anybody.
+fn taken(stored: &Stored, moment: Timestamp, silence: &Silence, complain: &mut impl FnMut(&str)) {
+    if stored.confirmed {
+        complain("it was reclaimed after it had been confirmed");
+    }
+    let holder = stored.holder.as_deref().unwrap_or("nobody");
+    if !silence.explains(holder, moment) {
+        complain(&format!("it was taken from {holder}, who had not been silent"));
     }
 }
 

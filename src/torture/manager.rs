@@ -18,9 +18,10 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::call::{Call, Caller, Client, Event, Said};
-use super::place;
+use super::{GRACE, TTL, place};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
+use crate::lease::LeaseOptions;
 use crate::model::Reservation;
 use crate::pool::Handles;
 use crate::retry::RetryPolicy;
@@ -30,6 +31,8 @@ use crate::retry::RetryPolicy;
 pub(super) struct Order {
     /// Its name on the server: who it is, and which start of it this is.
     pub(super) name: String,
+    /// Its name as a holder, the same for all starts.
+    pub(super) manager: String,
     pub(super) database: String,
     pub(super) workers: usize,
     pub(super) seed: u64,
@@ -97,25 +100,28 @@ impl Clients {
     /// Insists until the server answers; `None` if it is told to stop before.
     async fn connect(order: &Order, stopping: &AtomicBool) -> Result<Option<Self>> {
         let config: Config = order.database.parse()?;
+        let lease = LeaseOptions {
+            // Each start fences the one before.
+            name: Some(order.manager.clone()),
+            ttl: TTL,
+            grace: GRACE,
+            ..LeaseOptions::default()
+        };
         let config = config
             .with_application_name(&order.name)
             .with_pool_size(order.workers)
-            // What a frozen manager holds must stay: the model knows of no reclaim.
-            .without_lease()
-            .with_connect_timeout(Duration::from_secs(5));
-        let once = config.clone().with_retry(RetryPolicy::never());
+            .with_connect_timeout(Duration::from_secs(5))
+            .with_lease(lease);
+        let once = config.clone().with_retry(RetryPolicy::never()).without_lease();
         while !stopping.load(Ordering::Relaxed) {
             if let (Ok(patient), Ok(once)) =
                 (Handles::connect(&config).await, Handles::connect(&once).await)
+                && let Some(lease) = patient.lease()
+                && let Ok(holder) = lease.register().await
             {
-                let client = |handles: &Handles, patient| {
-                    let tracker = handles.tracker().clone();
-                    Client { tracker, patient }
-                };
-                return Ok(Some(Self {
-                    patient: client(&patient, true),
-                    once: client(&once, false),
-                }));
+                let patient = Client { tracker: patient.tracker().clone(), patient: true };
+                let tracker = once.tracker().clone().held_by(holder);
+                return Ok(Some(Self { patient, once: Client { tracker, patient: false } }));
             }
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
@@ -164,7 +170,15 @@ impl Worker {
         // Without an answer it may hold something: it is to be ended like any other.
         let rejected = admitted.iter().flatten().flatten().any(|said| said.outcome == "rejected");
         if !rejected {
+            self.confirm(reservation.session_id).await;
             self.held.push(reservation);
+        }
+    }
+
+    /// Most are confirmed; some stay in the manager's hands until they end.
+    async fn confirm(&mut self, session: Uuid) {
+        if self.rng.random_bool(0.5) {
+            self.insist(&Call::Confirm(session)).await;
         }
     }
 

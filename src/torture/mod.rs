@@ -13,6 +13,7 @@
 //! | `manager`, `crew` | a manager process, from its inside and from its outside |
 //! | `call`, `history` | calls and answers: written down, put together by session |
 //! | `model`, `ledger` | what must be true of the history, alone and beside the database |
+//! | `silence` | when managers could not be heard, so that they may have lost what they held |
 //! | `cluster`, `proxy`, `disk`, `faketime` | servers, lines, disks and clocks that can be broken |
 //! | `faults` | what breaks, a file each |
 
@@ -31,6 +32,7 @@ mod place;
 mod proxy;
 pub(crate) mod report;
 mod sampler;
+mod silence;
 mod wait;
 
 use std::path::PathBuf;
@@ -50,8 +52,12 @@ use crate::workload::progress::Progress;
 /// The subcommand that makes this program a manager. Not for people.
 pub(crate) const MANAGER_SUBCOMMAND: &str = "torture-manager";
 
+/// How long a manager may be silent until what it has not confirmed is suspect.
+const TTL: Duration = Duration::from_secs(2);
+/// How much longer until that is freed.
+const GRACE: Duration = Duration::from_secs(2);
 /// How long a process is frozen: longer than anybody waits for it.
-const FREEZE: Duration = Duration::from_millis(2500);
+const FREEZE: Duration = Duration::from_secs(5);
 /// The longest time in which nothing happens before a fault, in milliseconds.
 const CALM_MS: u64 = 600;
 
@@ -111,6 +117,7 @@ pub(crate) async fn run(
     report.answers = ground.history.answers;
     report.lost_answers = ground.history.lost;
     report.sessions = ground.history.stories().count();
+    report.reclaimed = ground.history.stories().filter(|(_, story)| story.reclaimed).count();
     report.samples = ground.samples();
     Ok(report)
 }
@@ -191,6 +198,7 @@ impl<'a> Run<'a> {
         let lost_before = ground.history.lost;
         let struck = self.faults[index].strike(ground).await?;
         ground.recovered(now()).await?;
+        ground.silence.end();
         let violations = ground.check().await?;
         self.report.checks += 1;
         if struck {

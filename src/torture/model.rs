@@ -24,12 +24,17 @@ pub(super) fn check(history: &History, sessions: &[Uuid]) -> Vec<Violation> {
 
 type Complaint = (u64, String);
 
+/// What a holder is told who has lost the session.
+const FENCED: &str = "OC009";
+
 /// What may be answered to one call alone, however often and by whomever it is repeated.
 fn once(story: &Story) -> Vec<Complaint> {
     let mut seen: HashMap<String, u64> = HashMap::new();
     let mut complaints = Vec::new();
     for deed in &story.deeds {
-        if let End::Refused { why } = &deed.end {
+        if let End::Refused { why } = &deed.end
+            && !(story.reclaimed && why.starts_with(FENCED))
+        {
             complaints.push((deed.line, format!("a call without a mistake was refused: {why}")));
         }
         let Some((said, _)) = deed.said() else { continue };
@@ -61,7 +66,8 @@ fn in_order(story: &Story) -> Vec<Complaint> {
     for later in &story.deeds {
         let Some((said, answered)) = later.said() else { continue };
         // By another call, or by an attempt of this one whose answer was lost.
-        let ended_meanwhile = later.patient && later.act.ends()
+        let ended_meanwhile = story.reclaimed
+            || later.patient && later.act.ends()
             || story.deeds.iter().any(|other| {
                 other.act.ends() && other.sent < answered && !std::ptr::eq(other, later)
             });
@@ -95,6 +101,11 @@ fn contradiction(earlier: &Deed, act: Act, outcome: &str, ended_meanwhile: bool)
         Act::Release | Act::Terminate | Act::ReleaseKernel(_) if earlier.was_admitted() => {
             outcome == "unknown"
         }
+        Act::Confirm if was_ended => outcome != "already_released",
+        Act::Confirm if earlier.act == Act::Confirm => outcome == "confirmed",
+        Act::Confirm if earlier.was_admitted() && !ended_meanwhile => {
+            !matches!(outcome, "confirmed" | "already_confirmed")
+        }
         Act::Settle(_) if was_ended => outcome == "settled",
         Act::Settle(_) if earlier.was_admitted() && !ended_meanwhile => outcome != "settled",
         _ => false,
@@ -125,7 +136,8 @@ pub(super) fn crowds<'a>(stories: impl Iterator<Item = &'a Story>) -> Vec<Violat
     type Steps = Vec<(u64, bool, i128, u64)>;
     let mut counters: BTreeMap<String, (i128, Steps)> = BTreeMap::new();
     for story in stories {
-        let Some(wanted) = &story.wanted else { continue };
+        // When exactly one was taken from its holder is not known here.
+        let Some(wanted) = story.wanted.as_ref().filter(|_| !story.reclaimed) else { continue };
         let Some((deed, from, until)) = certainly_held(story) else { continue };
         for (counter, (amount, limit)) in place::charges(wanted) {
             let (_, steps) = counters.entry(counter).or_insert((limit, Vec::new()));

@@ -16,6 +16,8 @@ pub(crate) struct Report {
     pub(crate) answers: u64,
     pub(crate) lost_answers: u64,
     pub(crate) sessions: usize,
+    /// Of which so many were taken from managers that had died or were silent.
+    pub(crate) reclaimed: usize,
     /// Snapshots in which every number was held against its limit.
     pub(crate) samples: u64,
     /// How often everything was checked.

@@ -10,6 +10,7 @@ use tokio_postgres::Client;
 use super::{Fault, Ground, Strike};
 use crate::error::{Error, ErrorKind, Result};
 use crate::torture::FREEZE;
+use crate::torture::silence::Whose;
 use crate::torture::wait::until;
 
 pub(super) struct BackendFrozen;
@@ -39,6 +40,7 @@ impl Fault for BackendFrozen {
             .await?;
             let victim = busy[ground.rng.random_range(0..busy.len())];
             ground.mark(self.name());
+            ground.silence.begin(Whose::Everybodys);
             // Another process, so that it goes on even if we are killed meanwhile: a server cannot
             // stop as long as one of its processes is frozen.
             let script = format!(

@@ -9,6 +9,7 @@ use super::{Fault, Ground, Strike};
 use crate::config::Config;
 use crate::error::Result;
 use crate::torture::cluster::MAX_CONNECTIONS;
+use crate::torture::silence::Whose;
 
 pub(super) struct ConnectionsExhausted;
 
@@ -31,6 +32,7 @@ impl Fault for ConnectionsExhausted {
             let mut taken = Vec::new();
             let mut full = take_all(&config, &mut taken).await;
             ground.mark(self.name());
+            ground.silence.begin(Whose::Everybodys);
             // Whoever has a connection loses it, and finds none.
             for _ in 0..ROUNDS {
                 client.batch_execute(SEND_AWAY).await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rand::RngExt;
 
 use super::{Fault, Ground, Strike};
+use crate::torture::silence::Whose;
 
 pub(super) struct DiskFull;
 
@@ -31,6 +32,7 @@ impl Fault for DiskFull {
             let before = complaints(ground);
             let client = ground.connect().await?;
             ground.mark(self.name());
+            ground.silence.begin(Whose::Everybodys);
             ground.cluster.primary.disk.fill()?;
             if ground.rng.random_bool(0.5) {
                 // The log wants a new file at once. Nobody answers if the server ends over it.

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::{Fault, Ground, Strike};
 use crate::torture::call::now;
+use crate::torture::silence::Whose;
 
 pub(super) struct Failover {
     /// For a while before, the primary is alive but cut off from its standby, and somebody ends the
@@ -25,6 +26,7 @@ impl Fault for Failover {
     fn strike<'a>(&'a self, ground: &'a mut Ground) -> Strike<'a> {
         Box::pin(async move {
             ground.mark(self.name());
+            ground.silence.begin(Whose::Everybodys);
             ground.cluster.fail_over(self.split.then_some(FOR)).await?;
             ground.recovered(now()).await?;
             ground.cluster.add_standby().await?;

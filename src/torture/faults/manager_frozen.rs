@@ -5,6 +5,7 @@ use rand::RngExt;
 
 use super::{Fault, Ground, Strike};
 use crate::torture::FREEZE;
+use crate::torture::silence::Whose;
 
 pub(super) struct ManagerFrozen;
 
@@ -17,6 +18,8 @@ impl Fault for ManagerFrozen {
         Box::pin(async move {
             let victim = ground.rng.random_range(0..ground.managers.len());
             ground.mark(self.name());
+            let holder = ground.managers[victim].holder();
+            ground.silence.begin(Whose::Of(holder));
             // The system ends it with us, frozen or not.
             ground.managers[victim].signal(Signal::SIGSTOP);
             ground.listen_for(FREEZE).await;

@@ -3,6 +3,7 @@
 use rand::RngExt;
 
 use super::{Fault, Ground, Strike};
+use crate::torture::silence::Whose;
 
 pub(super) struct ManagerKilled;
 
@@ -15,6 +16,8 @@ impl Fault for ManagerKilled {
         Box::pin(async move {
             let victim = ground.rng.random_range(0..ground.managers.len());
             ground.mark(self.name());
+            let holder = ground.managers[victim].holder();
+            ground.silence.begin(Whose::Of(holder));
             ground.kill(victim).await?;
             Ok(true)
         })
