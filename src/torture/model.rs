@@ -92,7 +92,7 @@ fn contradiction(earlier: &Deed, act: Act, outcome: &str, ended_meanwhile: bool)
         Act::Reserve if was_ended => outcome != "rejected",
         Act::Reserve if earlier.was_admitted() && ended_meanwhile => outcome == "admitted",
         Act::Reserve if earlier.was_admitted() => outcome != "already_admitted",
-        Act::Release | Act::Terminate if was_ended => outcome != "already_released",
+        Act::Release | Act::Terminate | Act::Confirm if was_ended => outcome != "already_released",
         Act::Release if earlier.was_admitted() && !ended_meanwhile => outcome != "released",
         Act::Terminate if earlier.was_admitted() && !ended_meanwhile => outcome != "terminating",
         Act::ReleaseKernel(kernel) if earlier.act == Act::ReleaseKernel(kernel) => {
@@ -101,7 +101,6 @@ fn contradiction(earlier: &Deed, act: Act, outcome: &str, ended_meanwhile: bool)
         Act::Release | Act::Terminate | Act::ReleaseKernel(_) if earlier.was_admitted() => {
             outcome == "unknown"
         }
-        Act::Confirm if was_ended => outcome != "already_released",
         Act::Confirm if earlier.act == Act::Confirm => outcome == "confirmed",
         Act::Confirm if earlier.was_admitted() && !ended_meanwhile => {
             !matches!(outcome, "confirmed" | "already_confirmed")

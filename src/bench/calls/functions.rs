@@ -22,6 +22,9 @@ statements! {
             and l.locktype <> 'virtualxid' and l.mode <> 'AccessShareLock'";
 }
 
+/// No holder: what is measured is the reservation, not its lease.
+const NOBODY: (Option<&str>, Option<i64>) = (None, None);
+
 pub(crate) async fn reserve(link: &mut Link, order: &Order) -> Result<()> {
     ask(link, order, "admitted").await
 }
@@ -37,14 +40,24 @@ async fn ask(link: &mut Link, order: &Order, outcome: &str) -> Result<()> {
     let row = link
         .row(
             &sql::reserve_session,
-            &[session_id, access_key, &kernels, &session_type.as_str(), project],
+            &[
+                session_id,
+                access_key,
+                &kernels,
+                &session_type.as_str(),
+                project,
+                &NOBODY.0,
+                &NOBODY.1,
+            ],
         )
         .await?;
     expect(&row, outcome)
 }
 
 pub(crate) async fn release(link: &mut Link, order: &Order) -> Result<()> {
-    let row = link.row(&sql::release_session, &[&order.reservation.session_id]).await?;
+    let row = link
+        .row(&sql::release_session, &[&order.reservation.session_id, &NOBODY.0, &NOBODY.1])
+        .await?;
     expect(&row, "released")
 }
 
@@ -56,7 +69,7 @@ pub(crate) async fn reserve_batch(link: &mut Link, orders: &[Order]) -> Result<(
 
 pub(crate) async fn release_batch(link: &mut Link, orders: &[Order]) -> Result<()> {
     let ids: Vec<Uuid> = orders.iter().map(|order| order.reservation.session_id).collect();
-    let rows = link.rows(&sql::release_sessions, &[&ids]).await?;
+    let rows = link.rows(&sql::release_sessions, &[&ids, &NOBODY.0, &NOBODY.1]).await?;
     expect_all(&rows, orders, |_| "released")
 }
 
