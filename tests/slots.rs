@@ -331,6 +331,55 @@ async fn well_formed_amounts_are_stored_in_canonical_form() {
     f.assert_sound().await;
 }
 
+/// A million characters that stand for nothing, wherever the grammar has them; and as many that make
+/// no amount. What went through them again for each would overrun the time of the statement.
+#[tokio::test]
+async fn an_amount_may_be_written_as_long_as_one_likes() {
+    const MANY: usize = 1_000_000;
+    let f = with_a_kernel().await;
+    f.run("set statement_timeout = '30s'").await;
+    let [zeros, blanks, nines] = ["0", " ", "9"].map(|character| character.repeat(MANY));
+    let whole = "9".repeat(24);
+    let amounts = [
+        (zeros.clone(), Some("0")),
+        (format!("{zeros}5"), Some("5")),
+        (format!("+{zeros}.5{zeros}e1 k"), Some("5120")),
+        (
+            format!("{zeros}{whole}.{}{zeros}", &nines[..12]),
+            Some("999999999999999999999999.999999999999"),
+        ),
+        (format!("{zeros}88817841970012523233890533447265625e-50P"), Some("1")),
+        (format!("5{blanks}"), Some("5")),
+        (format!("{blanks}5{blanks}kIb{blanks}"), Some("5120")),
+        (format!("1{zeros}"), None),
+        (format!("1{}e-99", &zeros[..600]), None),
+        (format!("0.{zeros}1"), None),
+        (format!("{zeros}1{}", &zeros[..24]), None),
+        (format!("{zeros}x"), None),
+        (format!("{zeros} 1"), None),
+        (format!("{zeros}.5.{zeros}"), None),
+        (format!("5{blanks}b"), None),
+        (format!("-{zeros}5"), None),
+        ("0.".repeat(MANY), None),
+        (nines, None),
+        (blanks, None),
+    ];
+    for (written, canonical) in amounts {
+        let object = json!({"cpu": written}).to_string();
+        assert_eq!(model::json(&json!(written).to_string()).as_deref(), canonical, "{object:.60}");
+        let sql = "select occupancy.settle_kernel($1, $2::text::jsonb)";
+        match canonical {
+            Some(canonical) => {
+                f.rows(sql, &[&id(1), &object]).await;
+                let stored = if canonical == "0" { json!({}) } else { json!({"cpu": canonical}) };
+                assert_eq!(f.occupied("i-01").await, stored, "{object:.60}");
+            }
+            None => assert_eq!(f.refused(sql, &[&id(1), &object]).await, "OC001", "{object:.60}"),
+        }
+    }
+    f.assert_sound().await;
+}
+
 #[tokio::test]
 async fn limits_keep_their_zeros_and_know_infinity() {
     let f = Fixture::new().await;

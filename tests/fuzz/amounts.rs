@@ -73,7 +73,8 @@ fn spaces(source: &mut Source) -> String {
     if !source.one_in(5) {
         return String::new();
     }
-    (0..source.below(4)).map(|_| source.pick(&SPACES)).collect()
+    let most = if source.one_in(40) { LONG } else { 4 };
+    (0..source.below(most)).map(|_| source.pick(&SPACES)).collect()
 }
 
 fn some_digits(source: &mut Source) -> String {
@@ -103,8 +104,9 @@ fn digits(source: &mut Source) -> String {
     }
 }
 
-/// How many digits that stand for nothing may stand there.
-const LONG: usize = 60;
+/// How many blanks or digits that stand for nothing may stand there: so many that the server reads
+/// what is left without them.
+const LONG: usize = 600;
 
 /// The text after a few changes.
 fn edited(source: &mut Source, text: &str) -> String {
