@@ -156,6 +156,10 @@ impl Security {
                 format!("no certificate in {roots} has signed it"),
                 "set sslrootcert to the certificate of the authority that signed it",
             ),
+            CertificateError::ApplicationVerificationFailure => (
+                "whoever shows it does not hold its key".to_owned(),
+                "find out who answers at this address",
+            ),
             other => (other.to_string(), "see how the server's certificate was made"),
         }
     }
@@ -230,6 +234,16 @@ fn refused(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Tls, message)
 }
 
+/// A signature in the handshake is the key's; rustls has the same word for one in the certificate.
+fn of_the_key(error: rustls::Error) -> rustls::Error {
+    match error {
+        rustls::Error::InvalidCertificate(CertificateError::BadSignature) => {
+            CertificateError::ApplicationVerificationFailure.into()
+        }
+        other => other,
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Check {
     Nothing,
@@ -294,7 +308,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(message, certificate, signed, &self.algorithms)
+        verify_tls12_signature(message, certificate, signed, &self.algorithms).map_err(of_the_key)
     }
 
     fn verify_tls13_signature(
@@ -303,7 +317,7 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(message, certificate, signed, &self.algorithms)
+        verify_tls13_signature(message, certificate, signed, &self.algorithms).map_err(of_the_key)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {

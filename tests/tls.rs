@@ -1,15 +1,22 @@
 //! TLS against a real server, whose certificate is good, expired, self-signed or somebody else's.
 
 use std::fs;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::Stdio;
+use std::sync::Arc;
+use std::thread;
 
 use occupancy::server::Embedded;
 use occupancy::{Config, Error, ErrorKind, Handles};
 use rcgen::{
     BasicConstraints, Certificate, CertificateParams, DnType, IsCa, Issuer, KeyPair, date_time_ymd,
 };
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{ServerConfig, ServerConnection, SupportedProtocolVersion};
 use tokio::process::Command;
 use tokio_postgres::Client;
 
@@ -43,8 +50,15 @@ fn expired(host: &str) -> CertificateParams {
     params
 }
 
-fn authority() -> CertificateParams {
-    let mut params = named("authority.test");
+fn early(host: &str) -> CertificateParams {
+    let mut params = named(host);
+    params.not_before = date_time_ymd(2100, 1, 1);
+    params.not_after = date_time_ymd(2101, 2, 3);
+    params
+}
+
+fn authority(name: &str) -> CertificateParams {
+    let mut params = named(name);
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params
 }
@@ -75,7 +89,7 @@ impl TlsServer {
         });
         let admin = connect(embedded.url()).await;
         let key = KeyPair::generate().expect("a key");
-        let params = authority();
+        let params = authority("authority.test");
         let root = place.path().join("root.pem");
         let certificate = params.self_signed(&key).expect("a certificate");
         fs::write(&root, certificate.pem()).expect("written");
@@ -167,13 +181,15 @@ async fn every_sslmode_trusts_exactly_the_certificates_that_libpq_describes() {
     let server = TlsServer::start().await;
     let root = format!("sslrootcert={}", server.root.display());
     let good = server.signed(&named(HOST));
-    let (late, stranger, wrong_name) = (
+    let (late, soon, stranger, wrong_name) = (
         server.signed(&expired(HOST)),
+        server.signed(&early(HOST)),
         self_signed(&named(HOST)),
         server.signed(&named("other.test")),
     );
-    let (why_late, why_stranger, why_wrong_name) = (
+    let (why_late, why_soon, why_stranger, why_wrong_name) = (
         "expired on 2001-02-03T00:00:00Z",
+        "valid only from 2100-01-01T00:00:00Z",
         "root.pem has signed it",
         "valid for DnsName(\"other.test\")",
     );
@@ -181,6 +197,7 @@ async fn every_sslmode_trusts_exactly_the_certificates_that_libpq_describes() {
     let certificates = [
         (&good, None, None),
         (&late, Some(why_late), Some(why_late)),
+        (&soon, Some(why_soon), Some(why_soon)),
         (&stranger, Some(why_stranger), Some(why_stranger)),
         (&wrong_name, None, Some(why_wrong_name)),
     ];
@@ -228,6 +245,86 @@ async fn a_certificate_that_is_named_as_root_is_trusted_for_itself() {
         server.distrusted(&other_name).await;
     }
     server.stop().await;
+}
+
+#[tokio::test]
+async fn certificates_between_the_root_and_the_servers_own_are_followed() {
+    let server = TlsServer::start().await;
+    let key = KeyPair::generate().expect("a key");
+    let params = authority("between.test");
+    let between = params.signed_by(&key, &server.issuer).expect("a certificate").pem();
+    let issuer = Issuer::new(params, key);
+    let key = KeyPair::generate().expect("a key");
+    let own = Identity::new(&named(HOST).signed_by(&key, &issuer).expect("a certificate"), &key);
+    let chain = Identity { certificate: format!("{}{between}", own.certificate), ..own };
+    server.show(&chain).await;
+    let root = format!("sslmode=verify-full sslrootcert={}", server.root.display());
+    assert!(server.attempt(&root).await.expect("from one to the next"));
+
+    // Nothing leads from the root to the server's; but the root may be any in its file.
+    server.show(&Identity { certificate: own.certificate, ..chain }).await;
+    server.distrusted(&root).await;
+    let several = server.place.path().join("several.pem");
+    let other = self_signed(&authority("other.test")).certificate;
+    fs::write(&several, format!("{other}{between}")).expect("written");
+    let several = format!("sslmode=verify-full sslrootcert={}", several.display());
+    assert!(server.attempt(&several).await.expect("the second root"));
+    server.stop().await;
+}
+
+/// Begins to be a server, in a version of TLS, with a certificate and a key that need not be its;
+/// returns its port. Whoever has shaken hands with it is left alone.
+fn pretender(identity: &Identity, key: &str, version: &'static SupportedProtocolVersion) -> u16 {
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let certificate = CertificateDer::from_pem_slice(identity.certificate.as_bytes());
+    let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).expect("a key");
+    let key = provider.key_provider.load_private_key(key).expect("a key of a known kind");
+    let both = CertifiedKey::new(vec![certificate.expect("a certificate")], key);
+    let config = ServerConfig::builder_with_provider(provider)
+        .with_protocol_versions(&[version])
+        .expect("a version")
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::new(SingleCertAndKey::from(both)));
+    let config = Arc::new(config);
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let port = listener.local_addr().expect("an address").port();
+    thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut tls = ServerConnection::new(Arc::clone(&config)).expect("a connection");
+            // What it says of an end is the client's to tell.
+            let _ = stream.read_exact(&mut [0; 8]);
+            let _ = stream.write_all(b"S");
+            let _ = tls.complete_io(&mut stream);
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn a_certificate_without_its_key_is_trusted_by_nobody_who_insists() {
+    // Certificates are public: whoever stands between may show the server's own.
+    let place = Place::new();
+    let identity = self_signed(&named(HOST));
+    let root = place.path().join("own.pem");
+    fs::write(&root, &identity.certificate).expect("written");
+    let other = self_signed(&named(HOST));
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        for (key, is_its_own) in [(&identity.key, true), (&other.key, false)] {
+            let port = pretender(&identity, key, version);
+            for options in [
+                "sslmode=require".to_owned(),
+                format!("sslmode=verify-full sslrootcert={}", root.display()),
+            ] {
+                let text = format!("host={HOST} hostaddr=127.0.0.1 port={port} user=u {options}");
+                let config: Config = text.parse().expect("valid");
+                let error = config.connect().await.expect_err("it is no database");
+                let told = error.detail_text().unwrap_or_default();
+                let case = format!("{version:?} {options}: {error:?}");
+                assert_eq!(error.kind() == ErrorKind::Tls, !is_its_own, "{case}");
+                assert_eq!(told.ends_with("does not hold its key"), !is_its_own, "{case}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
