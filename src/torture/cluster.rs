@@ -124,13 +124,35 @@ impl Cluster {
         self.synchronous(&primary).await
     }
 
-    /// Waits until the standby has all that was answered.
+    /// Waits until the standby has all that was answered before now. What is answered later waits for
+    /// it anyway; to have the two equal at one moment would be luck, the less the slower the disks.
     async fn synchronous(&self, primary: &Client) -> Result<()> {
-        let synchronous = "select exists (
-            select from pg_stat_replication
-            where sync_state = 'sync' and flush_lsn >= pg_current_wal_flush_lsn())";
+        let waited_for =
+            "select exists (select from pg_stat_replication where sync_state = 'sync')";
         let what = "the standby is synchronous";
-        until(what, PATIENCE, async || holds(primary, synchronous).await).await
+        until(what, PATIENCE, async || holds(primary, waited_for).await).await?;
+        let answered = "select pg_current_wal_flush_lsn()::text";
+        let answered: String = primary.query_one(answered, &[]).await?.try_get(0)?;
+        let there = format!(
+            "select exists (
+               select from pg_stat_replication
+               where sync_state = 'sync' and flush_lsn >= '{answered}')"
+        );
+        let what = "the standby has all that was answered";
+        until(what, PATIENCE, async || holds(primary, &there).await).await
+    }
+
+    /// The end of what the servers have logged, for whoever must explain why something did not work.
+    pub(super) fn last_words(&self) -> String {
+        const LINES: usize = 20;
+        let places = std::iter::once(&self.primary).chain(&self.standby);
+        let words = places.map(|place| {
+            let log = place.node.log();
+            let lines: Vec<_> = log.lines().collect();
+            let end = lines[lines.len().saturating_sub(LINES)..].join("\n");
+            format!("the end of the log of server {}:\n{end}", place.name)
+        });
+        words.collect::<Vec<_>>().join("\n")
     }
 
     /// Ends the primary as a crash would and starts it again.
@@ -217,9 +239,7 @@ impl Place {
         loop {
             match self.connect().await {
                 Err(error) if self.node.has_ended() || Instant::now() > deadline => {
-                    let log = self.node.log();
-                    let end: Vec<_> = log.lines().rev().take(20).collect();
-                    return Err(error.detail(end.into_iter().rev().collect::<Vec<_>>().join("\n")));
+                    return Err(error);
                 }
                 Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
                 connected => return connected,

@@ -160,7 +160,10 @@ impl<'a> Run<'a> {
             let Some(next) = self.next(ground) else { return };
             let calm = Duration::from_millis(ground.rng.random_range(0..=CALM_MS));
             ground.listen_for(calm).await;
-            let outcome = self.strike(ground, next).await;
+            let outcome = self.strike(ground, next).await.map_err(|error| {
+                let told = error.detail_text().map(|it| format!("{it}\n")).unwrap_or_default();
+                error.detail(told + &ground.cluster.last_words())
+            });
             self.report.faults[next].violations += self.judge(self.faults[next].name(), outcome);
             let strikes: u32 = self.report.faults.iter().map(|line| line.struck).sum();
             progress.update(
