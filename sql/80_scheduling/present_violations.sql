@@ -9,8 +9,7 @@ declare
   d occupancy.tick_decision;
 begin
   -- A tick for this one alone, of which nothing is written.
-  sessions := occupancy.read_tick_sessions(
-    (waiting).resource_group, 'fifo', 1, array[(waiting).session_id]);
+  sessions := occupancy.read_tick_sessions('fifo', array[(waiting).session_id]);
   shapes := occupancy.read_tick_shapes(sessions.shapes, 'dispersed');
   counters := occupancy.read_tick_counters((waiting).resource_group, sessions, shapes.names);
   d := occupancy.decide_tick(

@@ -1,93 +1,87 @@
-create or replace function occupancy.read_tick_sessions(
-  resource_group text,
-  policy text,
-  tries integer,
-  held uuid[]
-)
+create or replace function occupancy.read_tick_sessions(policy text, held uuid[])
 returns occupancy.tick_sessions
 language sql stable
 as $$
   with looked as materialized (
-    select q.*, s.session_type, s.project, row_number() over () as n
-    from (
-      select o.* from occupancy.queued_in_order(resource_group, policy, tries) as o
-      where o.session_id = any (held)
-    ) as q
-    join occupancy.session s on s.session_id = q.session_id
-  ),
-  told as (
-    select l.n, l.session_id, l.access_key, l.session_type, l.project, l.priority, l.cluster_mode,
-           coalesce(l.starts_at > occupancy.clock(), false)
+    select h.n, q.session_id, q.access_key, s.session_type = 'system' as system, s.project, q.priority,
+           q.total_slots, q.agent_id,
+           case when q.cluster_mode = 'multi-node' then q.kernels end as spread,
+           coalesce(q.starts_at > occupancy.clock(), false)
              or not k.is_active
-             or coalesce(jsonb_array_length(l.kernels) > p.max_kernels_per_session, false)
-             or (l.dependencies <> '{}' and occupancy.unmet_dependencies(l.session_id) is not null)
-             or (l.kernels @> '[{"generated": false}]' and occupancy.kernels_taken(l.kernels))
-             as blocked,
-           dense_rank() over (order by l.access_key) as key,
-           dense_rank() over (
-             order by l.access_key, l.session_type = 'system', l.project nulls first) as owner,
-           row_number() over (partition by l.priority, l.access_key order by l.n) = 1 as head,
-           lead(l.n, 1, 0::bigint) over (partition by l.priority, l.access_key order by l.n) as next
-    from looked l
-    join occupancy.keypair k on k.access_key = l.access_key
+             or (p.max_kernels_per_session is not null
+                 and jsonb_array_length(q.kernels) > p.max_kernels_per_session)
+             or (q.dependencies <> '{}' and occupancy.unmet_dependencies(q.session_id) is not null)
+             or (q.kernels @> '[{"generated": false}]' and occupancy.kernels_taken(q.kernels))
+             as blocked
+    from unnest(held) with ordinality as h (session_id, n)
+    join occupancy.queued_session q on q.session_id = h.session_id
+    join occupancy.session s on s.session_id = h.session_id
+    join occupancy.keypair k on k.access_key = q.access_key
     join occupancy.resource_policy p on p.name = k.resource_policy
   ),
-  wanted as (
-    select l.n, 1::bigint as part, l.total_slots as slots, l.agent_id as agent
-    from looked l where l.cluster_mode = 'single-node'
-    union all
-    select l.n, k.position, k.kernel -> 'slots', k.kernel ->> 'agent'
+  owned as materialized (
+    select l.*,
+           dense_rank() over (order by l.access_key)::integer as key,
+           dense_rank() over (order by l.access_key, l.system, l.project nulls first)::integer as owner
     from looked l
-    cross join lateral jsonb_array_elements(l.kernels) with ordinality as k (kernel, position)
-    where l.cluster_mode = 'multi-node'
+  ),
+  wanted as (
+    select l.n, 1::bigint as part, true as is_total, l.total_slots as slots, l.agent_id as agent
+    from looked l where l.spread is null
     union all
-    select l.n, 0, l.total_slots, null
-    from looked l where l.cluster_mode = 'multi-node'
+    select l.n, k.position, false, k.kernel -> 'slots', k.kernel ->> 'agent'
+    from looked l
+    cross join lateral jsonb_array_elements(l.spread) with ordinality as k (kernel, position)
+    union all
+    select l.n, 0, true, l.total_slots, null
+    from looked l where l.spread is not null
   ),
-  ranked as materialized (
-    select w.*, dense_rank() over (order by w.slots::text collate "C") as shape from wanted w
-  ),
-  numbered as (
-    select r.n, r.part, r.shape, r.agent, row_number() over (order by r.n, r.part) as position
-    from ranked r where r.part > 0
-  ),
-  per_session as (
-    select p.n, min(p.position) as first_part, max(p.position) as last_part
-    from numbered p group by p.n
-  ),
-  total as (
-    select distinct on (r.n) r.n, r.shape from ranked r order by r.n, r.part
-  ),
-  owner as (
-    select distinct on (t.owner) t.owner, t.access_key, t.session_type = 'system' as system, t.project
-    from told t order by t.owner
+  shaped as materialized (
+    select w.*, dense_rank() over (order by w.slots::text collate "C")::integer as shape from wanted w
   )
   select row(
-    t.ids, t.priorities, t.blocked, t.keys, t.owners,
-    (select array_agg(o.shape::integer order by o.n) from total o),
-    (select array_agg(s.first_part::integer order by s.n) from per_session s),
-    (select array_agg(s.last_part::integer order by s.n) from per_session s),
-    t.heads, t.nexts, p.shapes, p.agents,
+    s.ids, s.priorities, s.blocked, s.keys, s.owners, p.totals, s.first_parts, s.last_parts,
+    q.heads, q.nexts, p.shapes, p.agents,
     (select array_agg(d.slots order by d.shape) from (
-       select distinct on (r.shape) r.shape, r.slots from ranked r order by r.shape) as d),
-    (select array_agg(o.access_key::text order by o.owner) from owner o),
-    (select array_agg(o.system order by o.owner) from owner o),
-    (select array_agg(o.project::text order by o.owner) from owner o)
+       select distinct on (d.shape) d.shape, d.slots from shaped d order by d.shape) as d),
+    o.keys, o.system, o.projects
   )::occupancy.tick_sessions
-  -- One sort, and not one for every array.
+  -- One sort for all arrays of a kind, and not one for each.
   from (
-    select array_agg(t.session_id) as ids, array_agg(t.priority) as priorities,
-           array_agg(t.blocked) as blocked, array_agg(t.key::integer) as keys,
-           array_agg(t.owner::integer) as owners, array_agg(t.head) as heads,
-           array_agg(t.next::integer) as nexts
-    from (select * from told order by n) as t
-  ) as t,
+    select array_agg(o.session_id) as ids, array_agg(o.priority) as priorities,
+           array_agg(o.blocked) as blocked, array_agg(o.key) as keys, array_agg(o.owner) as owners,
+           array_agg(o.last_part - o.parts + 1) as first_parts, array_agg(o.last_part) as last_parts
+    from (
+      select o.*, c.parts, (sum(c.parts) over (order by o.n))::integer as last_part
+      from owned o
+      cross join lateral (select coalesce(jsonb_array_length(o.spread), 1)) as c (parts)
+      order by o.n
+    ) as o
+  ) as s,
   (
-    select array_agg(p.shape::integer) as shapes, array_agg(p.agent) as agents
-    from (select * from numbered order by position) as p
-  ) as p;
+    select array_agg(w.shape) filter (where w.is_total) as totals,
+           array_agg(w.shape) filter (where w.part > 0) as shapes,
+           array_agg(w.agent) filter (where w.part > 0) as agents
+    from (select * from shaped w order by w.n, w.part) as w
+  ) as p,
+  (
+    select array_agg(o.access_key::text) as keys, array_agg(o.system) as system,
+           array_agg(o.project::text) as projects
+    from (select distinct on (o.owner) o.* from owned o order by o.owner) as o
+  ) as o,
+  -- Nobody else takes turns by key.
+  (
+    select array_agg(h.head) as heads, array_agg(h.next::integer) as nexts
+    from (
+      select o.n, row_number() over by_key = 1 as head, lead(o.n, 1, 0::bigint) over by_key as next
+      from owned o
+      where policy = 'drf'
+      window by_key as (partition by o.priority, o.access_key order by o.n)
+      order by o.n
+    ) as h
+  ) as q;
 $$;
 
-comment on function occupancy.read_tick_sessions(text, text, integer, uuid[]) is
-  'Internal. The held sessions in the order of the tick, with what they ask for.';
-revoke all on function occupancy.read_tick_sessions(text, text, integer, uuid[]) from public;
+comment on function occupancy.read_tick_sessions(text, uuid[]) is
+  'Internal. The held sessions, in this order, with what they ask for.';
+revoke all on function occupancy.read_tick_sessions(text, uuid[]) from public;

@@ -9,10 +9,12 @@ returns setof occupancy.scheduling
 language plpgsql volatile security definer
 set search_path = pg_catalog, occupancy, pg_temp
 -- Every row is found by an index, by plans that are made once; a table that was small then may be
--- bloated by now, and the rows of a batch are too few for JIT.
+-- bloated by now, and the rows of a batch are too few for JIT. What 10,000 sessions ask for, and why
+-- they wait, stays in memory.
 set enable_seqscan = off
 set plan_cache_mode = force_generic_plan
 set jit = off
+set work_mem = '32MB'
 as $$
 declare
   checked constant boolean := occupancy.check_tick(
@@ -43,7 +45,7 @@ begin
   if cardinality(held) = 0 then
     return;
   end if;
-  sessions := occupancy.read_tick_sessions(resource_group, policy, tries, held);
+  sessions := occupancy.read_tick_sessions(policy, held);
   shapes := occupancy.read_tick_shapes(sessions.shapes, selector);
   agents := occupancy.read_tick_agents(resource_group, selector, last_agent, shapes);
   counters := occupancy.read_tick_counters(resource_group, sessions, shapes.names);
@@ -53,7 +55,7 @@ begin
   select coalesce(array_agg(p.session_id), '{}'), array_agg(p.kernels) into placed_ids, placed_on
   from occupancy.placed_parts(sessions, agents, d) as p;
   perform occupancy.write_tick(resource_group, placed_ids, placed_on);
-  select array_agg(v.session_id), array_agg(v.violations) into waiting_ids, reasons
+  select array_agg(sessions.ids[v.session]), array_agg(v.violations) into waiting_ids, reasons
   from occupancy.tick_violations(resource_group, sessions, shapes, counters, d) as v;
   update occupancy.queued_session q
   set tries = q.tries + 1, tried_at = occupancy.clock(), violations = w.violations
@@ -66,7 +68,7 @@ begin
 
   return query
     select a.session_id, case when a.kernels is null then 'waiting' else 'placed' end,
-           a.violations -> 0 ->> 'code', a.violations -> 0 ->> 'message', a.violations,
+           a.violations #>> '{0,code}', a.violations #>> '{0,message}', a.violations,
            (select jsonb_agg(jsonb_build_object(
               'kernel_id', k.kernel -> 'kernel_id', 'agent', k.kernel -> 'agent')
               order by k.position)
