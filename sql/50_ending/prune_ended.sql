@@ -30,8 +30,12 @@ begin
     limit 10000
     for update skip locked
   ) as held;
+  -- A trigger may keep one for whoever needs it a moment longer.
+  with forgotten as (
+    delete from occupancy.session s where s.session_id = any (pruned) returning s.session_id
+  )
+  select coalesce(array_agg(f.session_id), '{}') into pruned from forgotten f;
   delete from occupancy.kernel k where k.session_id = any (pruned);
-  delete from occupancy.session s where s.session_id = any (pruned);
   return cardinality(pruned);
 end;
 $$;

@@ -36,7 +36,7 @@ begin
   wanted.cluster_mode := cluster_mode;
   wanted.kernels := parsed.kernels;
   wanted.dependencies := array(select distinct d.id from unnest(dependencies) as d (id) order by 1);
-  perform occupancy.hold_dependencies(session_id, wanted.dependencies);
+  perform occupancy.refuse_circle(session_id, wanted.dependencies);
 
   -- Claim the id, then hold the key, as a reservation does.
   insert into occupancy.session (
@@ -48,6 +48,8 @@ begin
   if not found then
     return occupancy.repeated_enqueue(session_id, access_key, session_type, project, wanted);
   end if;
+  -- Only now: who repeats a call may name what was forgotten since.
+  perform occupancy.hold_dependencies(session_id, wanted.dependencies);
   select k.user_id, k.domain into owner
   from occupancy.keypair k where k.access_key = enqueue_session.access_key
   for no key update;

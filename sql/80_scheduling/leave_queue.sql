@@ -9,6 +9,8 @@ begin
     -- Whoever ends a session writes TERMINATED; one that never had anything is cancelled.
     new.status := 'CANCELLED';
     new.ended_at := coalesce(new.ended_at, occupancy.clock());
+    -- Who ends a single session that runs nothing has no reason to hold its key; we have one.
+    perform from occupancy.keypair k where k.access_key = old.access_key for no key update;
     delete from occupancy.queued_session q where q.session_id = old.session_id
     returning q.* into waited;
     delete from occupancy.queued_kernel k where k.session_id = old.session_id;

@@ -63,7 +63,11 @@ begin
   where q.session_id = w.session_id;
   update occupancy.scheduled_group g
   set ticked_at = occupancy.clock(),
-      last_agent = case selector when 'roundrobin' then agents.ids[d.last_agent] else g.last_agent end
+      -- Its own choices move roundrobin on, and nothing else does.
+      last_agent = case when selector = 'roundrobin' and exists (
+          select from unnest(d.part_agents, sessions.part_agents) as p (chosen, designated)
+          where p.chosen > 0 and p.designated is null)
+        then agents.ids[d.last_agent] else g.last_agent end
   where g.resource_group = schedule_sessions.resource_group;
 
   return query

@@ -40,6 +40,10 @@ fn lives(row: &Value) -> bool {
     row["ended_at"].is_null()
 }
 
+fn waits(session: &Value) -> bool {
+    session["status"] == "PENDING"
+}
+
 fn is_system(session: &Value) -> bool {
     session["session_type"] == "system"
 }
@@ -66,6 +70,21 @@ fn charged(tables: &Tables, to: impl Fn(&Value) -> bool) -> (i64, Slots) {
         .collect();
     let slots = occupied(tables, |kernel| sessions.contains(text(kernel, "session_id")));
     (i64::try_from(sessions.len()).expect("few"), slots)
+}
+
+/// The number of sessions of a key that wait and have a place in the queue, and their slots.
+fn pending(tables: &Tables, key: &str) -> (i64, Slots) {
+    let (mut sessions, mut sum) = (0, Slots::new());
+    let of_key = |session: &&Value| session["access_key"] == key && !is_system(session);
+    for session in rows(tables, "session").filter(|session| waits(session)).filter(of_key) {
+        let id = text(session, "session_id");
+        let Some(place) = find(tables, "queued_session", "session_id", id) else { continue };
+        sessions += 1;
+        for (name, amount) in slots(&place["total_slots"]) {
+            *sum.entry(name).or_default() += amount;
+        }
+    }
+    (sessions, sum)
 }
 
 /// Every broken invariant, with its subject.
@@ -105,13 +124,20 @@ pub(super) fn broken(tables: &Tables) -> BTreeSet<String> {
         let has_kernel = rows(tables, "kernel").any(|k| lives(k) && k["session_id"] == id);
         check(has_slot || session["status"] != "RUNNING", "session_has_slot", "session", id);
         check(has_key, "session_has_key", "session", id);
-        check(has_kernel, "session_has_kernel", "session", id);
+        check(has_kernel || waits(session), "session_has_kernel", "session", id);
+        if waits(session) {
+            let has_place = find(tables, "queued_session", "session_id", id).is_some();
+            let has_count = find(tables, "key_queue", "access_key", key).is_some();
+            check(has_place, "pending_has_place", "session", id);
+            check(has_count, "pending_has_count", "session", id);
+        }
     }
     for kernel in rows(tables, "kernel").filter(|kernel| lives(kernel)) {
         let id = text(kernel, "kernel_id");
         let session = find(tables, "session", "session_id", text(kernel, "session_id"));
         let agent = find(tables, "agent", "agent_id", text(kernel, "agent_id"));
-        check(session.is_some_and(lives), "kernel_has_session", "kernel", id);
+        let runs = session.is_some_and(|session| lives(session) && !waits(session));
+        check(runs, "kernel_has_session", "kernel", id);
         check(agent.is_some(), "kernel_has_agent", "kernel", id);
     }
     for agent in rows(tables, "agent") {
@@ -126,6 +152,30 @@ pub(super) fn broken(tables: &Tables) -> BTreeSet<String> {
         let holds = quota["used"] == sessions && slots(&quota["occupied_slots"]) == used;
         check(holds, "quota_use", &format!("{scope} quota"), id);
     }
+    for queue in rows(tables, "key_queue") {
+        let id = text(queue, "access_key");
+        let (sessions, used) = pending(tables, id);
+        let holds = queue["sessions"] == sessions && slots(&queue["slots"]) == used;
+        check(holds, "queue_use", "queue of keypair", id);
+    }
+    for place in rows(tables, "queued_session") {
+        let id = text(place, "session_id");
+        let holds = find(tables, "session", "session_id", id).is_some_and(|session| {
+            waits(session)
+                && session["access_key"] == place["access_key"]
+                && session["resource_group"] == place["resource_group"]
+        });
+        check(holds, "place_has_pending", "queued_session", id);
+    }
+    for (table, column) in [("queued_kernel", "kernel_id"), ("session_dependency", "depends_on")] {
+        for kept in rows(tables, table) {
+            let session = text(kept, "session_id");
+            let holds = find(tables, "session", "session_id", session).is_some_and(waits);
+            let id = text(kept, column);
+            let kind = if table == "queued_kernel" { table } else { &format!("{table} {session}") };
+            check(holds, "kept_for_pending", kind, id);
+        }
+    }
     broken
 }
 
@@ -137,6 +187,12 @@ fn place(subject: &str) -> (&str, Vec<(&'static str, &str)>) {
         ["agent", id] => ("agent", vec![("agent_id", id)]),
         ["kernel", id] => ("kernel", vec![("kernel_id", id)]),
         ["session_concurrency", id] => ("session_concurrency", vec![("session_id", id)]),
+        ["queue", "of", "keypair", id] => ("key_queue", vec![("access_key", id)]),
+        ["queued_session", id] => ("queued_session", vec![("session_id", id)]),
+        ["queued_kernel", id] => ("queued_kernel", vec![("kernel_id", id)]),
+        ["session_dependency", session, id] => {
+            ("session_dependency", vec![("session_id", session), ("depends_on", id)])
+        }
         [scope, "quota", id] => ("quota", vec![("scope", scope), ("scope_id", id)]),
         _ => panic!("an unknown subject: {subject}"),
     }

@@ -12,14 +12,14 @@ use super::ledger::{Tables, assert_told, broken, rows, text};
 use crate::support::fixture::{Fixture, each, id, request, with};
 
 /// Damages that are tried, and the seed that draws them.
-const DAMAGES: usize = 100;
+const DAMAGES: usize = 124;
 const SEED: u64 = 20_260_101;
 
 const KEYS: [&str; 3] = ["AK", "AK2", "BK"];
 const AGENTS: [&str; 3] = ["i-01", "i-02", "i-03"];
 
 /// Two dozen sessions in every state, of every type, with one to three kernels each, some of which
-/// are settled or ended; every scope has a quota.
+/// are settled or ended; every scope has a quota. Half a dozen more wait in the queue.
 async fn busy(rng: &mut StdRng) -> Fixture {
     let f = Fixture::new().await;
     f.run(
@@ -54,6 +54,19 @@ async fn busy(rng: &mut StdRng) -> Fixture {
             _ => continue,
         };
         f.outcome(&next).await;
+    }
+    for n in 25..=30_u128 {
+        let key = KEYS.choose(rng).expect("keys");
+        let kernels =
+            json!([{"kernel_id": id(100 * n), "slots": {"cpu": n}}, {"slots": {"mem": 1}}]);
+        let session_type = if n == 30 { "system" } else { "batch" };
+        let enqueue = format!(
+            "enqueue_session('{}', '{key}', '{kernels}', '{session_type}', resource_group => 'g1',
+               dependencies => array['{}']::uuid[])",
+            id(n),
+            id(n - 1)
+        );
+        assert_eq!(f.outcome(&enqueue).await, "enqueued");
     }
     f.assert_sound().await;
     f
@@ -92,7 +105,10 @@ fn damage(kind: usize, tables: &Tables, rng: &mut StdRng) -> String {
     let slots = other_slots(rng);
     let lives = |row: &Value| row["ended_at"].is_null();
     let running = pick(tables, "session", "session_id", |s| s["status"] == "RUNNING", rng);
+    let holding = |row: &Value| lives(row) && row["status"] != "PENDING";
+    let holding = pick(tables, "session", "session_id", holding, rng);
     let living = pick(tables, "session", "session_id", lives, rng);
+    let waiting = pick(tables, "session", "session_id", |s| s["status"] == "PENDING", rng);
     let ended = pick(tables, "session", "session_id", |s| !lives(s), rng);
     let kernel = pick(tables, "kernel", "kernel_id", lives, rng);
     let quota = pick(tables, "quota", "scope_id", |_| true, rng);
@@ -128,35 +144,58 @@ fn damage(kind: usize, tables: &Tables, rng: &mut StdRng) -> String {
         10 => format!(
             "update occupancy.quota set occupied_slots = {slots} where scope_id = '{quota}'"
         ),
-        11 => format!("delete from occupancy.kernel where kernel_id = '{kernel}'"),
-        12 => format!("update occupancy.kernel set ended_at = now() where kernel_id = '{kernel}'"),
-        13 => format!(
+        11 => format!(
+            "update occupancy.key_queue set sessions = sessions + {by} where access_key = '{key}'"
+        ),
+        12 => format!(
+            "update occupancy.key_queue set slots = {} where access_key = '{key}'",
+            slots.replace("occupied_slots", "slots")
+        ),
+        13 => format!("delete from occupancy.key_queue where access_key = '{key}'"),
+        14 => format!("delete from occupancy.kernel where kernel_id = '{kernel}'"),
+        15 => format!("update occupancy.kernel set ended_at = now() where kernel_id = '{kernel}'"),
+        16 => format!(
             "update occupancy.kernel set settled_slots = '{{\"cpu\": \"0.125\"}}' where kernel_id = '{kernel}'"
         ),
-        14 => {
+        17 => {
             format!("update occupancy.kernel set agent_id = '{agent}' where kernel_id = '{kernel}'")
         }
-        15 => "update occupancy.kernel set ended_at = null where ended_at is not null".to_owned(),
-        16 => format!(
+        18 => "update occupancy.kernel set ended_at = null where ended_at is not null".to_owned(),
+        19 => format!(
             "insert into occupancy.kernel values ('{}', '{ended}', 9, false, '{agent}', '{{\"cpu\": \"2\"}}')",
             id(rng.random_range(9_000..9_999))
         ),
-        17 => format!(
-            "update occupancy.session set status = 'TERMINATED', ended_at = now() where session_id = '{living}'"
-        ),
-        18 => "update occupancy.session set status = 'TERMINATING' where status = 'RUNNING'"
-            .to_owned(),
-        19 => "update occupancy.session set status = 'RUNNING' where status = 'TERMINATING'"
-            .to_owned(),
         20 => format!(
+            "update occupancy.session set status = 'TERMINATED', ended_at = now() where session_id = '{holding}'"
+        ),
+        21 => "update occupancy.session set status = 'TERMINATING' where status = 'RUNNING'"
+            .to_owned(),
+        22 => "update occupancy.session set status = 'RUNNING' where status = 'TERMINATING'"
+            .to_owned(),
+        23 => format!(
             "update occupancy.session set status = 'RUNNING', ended_at = null where session_id = '{ended}'"
         ),
-        _ => format!("delete from occupancy.session where session_id = '{living}'"),
+        24 => format!("delete from occupancy.session where session_id = '{living}'"),
+        25 => format!("delete from occupancy.queued_session where session_id = '{waiting}'"),
+        26 => format!(
+            "update occupancy.queued_session set session_id = '{ended}' where session_id = '{waiting}'"
+        ),
+        27 => format!(
+            "update occupancy.queued_session set access_key = '{key}' where session_id = '{waiting}'"
+        ),
+        28 => format!(
+            "update occupancy.queued_session set resource_group = 'g2' where session_id = '{waiting}'"
+        ),
+        29 => format!(
+            "insert into occupancy.queued_kernel values ('{}', '{ended}')",
+            id(rng.random_range(9_000..9_999))
+        ),
+        _ => format!("insert into occupancy.session_dependency values ('{ended}', '{living}')"),
     }
 }
-const KINDS: usize = 22;
+const KINDS: usize = 31;
 /// The first kind that changes sessions or kernels, which everything is counted from.
-const OF_THE_LEDGER: usize = 11;
+const OF_THE_LEDGER: usize = 14;
 
 /// What the audit finds, and the calls that it names against it, each once.
 async fn audit(f: &Fixture) -> (BTreeSet<String>, BTreeSet<String>) {

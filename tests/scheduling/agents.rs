@@ -100,6 +100,29 @@ async fn roundrobin_goes_on_where_an_agent_is_gone() {
 }
 
 #[tokio::test]
+async fn roundrobin_goes_on_where_it_was_after_ticks_that_place_nothing() {
+    let q = Queue::with(3).await;
+    places(&q, "roundrobin", &cpus(&[1, 1])).await;
+    let status = |status: &str| {
+        format!(
+            "select occupancy.put_agent('a1', status => '{status}');
+             select occupancy.put_agent('a2', status => '{status}')"
+        )
+    };
+    // Only a3 is left, which is too small, or else the one that a session names.
+    q.run(&status("LOST")).await;
+    q.enqueued(wanting(11, "AK", json!({"cpu": 5}))).await;
+    let named = json!({"kernels": [{"slots": {"cpu": 1}, "agent": "a3"}]});
+    q.enqueued(but(wanting(12, "AK", json!({})), named)).await;
+    let answer = q.tick("selector => 'roundrobin'").await;
+    assert_eq!(answer, ["11 waiting no_agent_fits", "12 -> a3"]);
+    q.run(&status("ALIVE")).await;
+    q.enqueued(wanting(13, "AK", json!({"cpu": 1}))).await;
+    let answer = q.tick("selector => 'roundrobin'").await;
+    assert_eq!(answer, ["11 waiting no_agent_fits", "13 -> a3"]);
+}
+
+#[tokio::test]
 async fn accelerators_count_before_cpu_and_cpu_before_mem() {
     let agents = [
         ("a1", json!({"cuda.shares": 1, "cpu": 9, "mem": 9})),

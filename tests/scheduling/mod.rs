@@ -8,6 +8,7 @@ mod order;
 mod queue;
 mod races;
 mod states;
+mod turns;
 
 use serde_json::{Value, json};
 use tokio_postgres::types::ToSql;

@@ -234,6 +234,23 @@ async fn dependencies_in_a_circle_are_refused() {
 }
 
 #[tokio::test]
+async fn the_same_call_is_recognised_whatever_was_forgotten_since() {
+    let q = Queue::with(1).await;
+    q.enqueued(wanting(1, "AK", json!({"cpu": 1}))).await;
+    q.tick("").await;
+    let after = json!({"dependencies": ids([1])});
+    let request = but(wanting(2, "AK", json!({"cpu": 1})), after);
+    q.enqueued(request.clone()).await;
+    q.release(1).await;
+    assert_eq!(q.ask("select occupancy.prune_ended('0')").await, "1");
+    assert_eq!(q.enqueue(request.clone()).await, "already_enqueued");
+    q.tick("").await;
+    assert_eq!(q.enqueue(request.clone()).await, "already_enqueued");
+    q.release(2).await;
+    assert_eq!(q.enqueue(request).await, "rejected session_ended");
+}
+
+#[tokio::test]
 async fn a_kernel_id_is_given_once() {
     let q = Queue::with(1).await;
     let kernel = |n| json!({"kernels": [{"kernel_id": id(n), "slots": {"cpu": 1}}]});
@@ -288,6 +305,24 @@ async fn the_audit_sees_a_queue_that_is_out_of_step_and_a_recalculation_mends_it
     );
     q.platform.assert_sound().await;
     assert_eq!(q.ask("select count(*) from occupancy.recalc_queue('AK')").await, "0");
+    assert_eq!(q.refused("select occupancy.recalc_queue('nobody')", &[]).await, "OC002");
+}
+
+#[tokio::test]
+async fn the_recalculations_of_a_key_mend_what_it_has_pending() {
+    let q = Queue::with(1).await;
+    q.enqueued(wanting(1, "AK", json!({"cpu": 1}))).await;
+    for recalculation in ["recalc_concurrency('AK')", "recalc_concurrency_fullscan()"] {
+        q.run("update occupancy.key_queue set sessions = 0, slots = '{\"mem\": \"5\"}'").await;
+        let mend =
+            format!("select concat_ws(' ', subject, before, after) from occupancy.{recalculation}");
+        assert_eq!(
+            q.ask(&mend).await,
+            "queue of keypair AK {\"slots\": {\"mem\": \"5\"}, \"sessions\": 0} \
+             {\"slots\": {\"cpu\": \"1\"}, \"sessions\": 1}"
+        );
+        q.platform.assert_sound().await;
+    }
 }
 
 #[tokio::test]

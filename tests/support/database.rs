@@ -13,6 +13,9 @@ use super::{Server, connect, wait_for};
 /// Names the settings of a pooler in front of the server, as keywords and values.
 pub(crate) const POOLER: &str = "OCCUPANCY_TEST_POOLER";
 
+/// Names a file of SQL that changes the functions before any test runs, to see which one finds out.
+const MUTATION: &str = "OCCUPANCY_TEST_MUTATION";
+
 /// A database of a test's own, with the schema installed. Dropped with this value.
 pub(crate) struct TestDb {
     name: String,
@@ -30,6 +33,11 @@ async fn install(url: &str) {
     let mut client = connect(url).await;
     let runner = Runner::embedded().expect("the embedded sources are sound");
     runner.migrate(&mut client).await.expect("the schema installs");
+    if let Ok(mutation) = env::var(MUTATION) {
+        let mutation = std::fs::read_to_string(mutation).expect("the mutation can be read");
+        let as_owner = format!("set role occupancy_owner; {mutation}");
+        client.batch_execute(&as_owner).await.expect("the mutation is SQL");
+    }
 }
 
 impl TestDb {

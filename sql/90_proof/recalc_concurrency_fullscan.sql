@@ -14,6 +14,7 @@ begin
       union
       select s.access_key from occupancy.session s where s.ended_at is null
     )) as c;
+  return query select c.* from occupancy.recalc_queue_fullscan() as c;
 end;
 $$;
 
