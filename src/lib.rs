@@ -4,8 +4,8 @@
 //! of each agent is occupied. Stored functions change both in one transaction; this crate brings
 //! them ([`schema`]) and a thin client for them.
 //!
-//! A process builds three things once and hands out the latter two:
-//! [`Handles`] from a [`Config`], a [`ConcurrencyTracker`], and an [`AgentRegistry`].
+//! A process builds [`Handles`] from a [`Config`] once, and hands out what they hold: a
+//! [`ConcurrencyTracker`], an [`AgentRegistry`] and, for sessions that may wait, a [`Queue`].
 //!
 //! | where | what |
 //! |---|---|
@@ -15,6 +15,8 @@
 //! | `statements` | every SQL text that the client sends |
 //! | `tracker`, `agents` | a method per function |
 //! | `lease` | the process as a holder: registered, beating, fenced |
+//! | `scheduling` | the queue: a method per function; nothing above knows of it |
+//! | `handles` | everything that a process is given, put together |
 //! | `model`, `slots` | what goes in and what comes out |
 //! | [`schema`] | the one runner for migrations and function sources |
 //! | [`server`] | an embedded PostgreSQL, found and started by itself |
@@ -31,11 +33,13 @@ mod config;
 mod connect;
 mod conninfo;
 pub mod error;
+mod handles;
 mod lease;
 mod model;
 mod passfile;
 mod pool;
 mod retry;
+mod scheduling;
 pub mod schema;
 pub mod server;
 mod slots;
@@ -49,15 +53,19 @@ pub use agents::AgentRegistry;
 pub use call::{Executor, Within};
 pub use config::Config;
 pub use error::{Code, Error, ErrorKind, Result};
+pub use handles::Handles;
 pub use lease::{Lease, LeaseCounters, LeaseOptions, LeaseState};
 pub use model::*;
-pub use pool::{Handles, Pooled};
+pub use pool::Pooled;
 pub use retry::RetryPolicy;
+pub use scheduling::*;
 pub use slots::{Amount, ResourceSlots};
 pub use tracker::ConcurrencyTracker;
 
 #[doc(hidden)]
 pub use call::Statement;
+#[doc(hidden)]
+pub use scheduling::STATEMENTS as QUEUE_STATEMENTS;
 #[doc(hidden)]
 pub use statements::ALL as STATEMENTS;
 

@@ -18,7 +18,9 @@ use crate::slots::{Amount, ResourceSlots};
 macro_rules! words {
     ($($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ })+) => {$(
         $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+        #[derive(
+            Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize,
+        )]
         #[serde(from = "String", into = "String")]
         #[non_exhaustive]
         pub enum $name {
@@ -78,23 +80,26 @@ macro_rules! words {
     )+};
 }
 
+pub(crate) use words;
+
 /// Declares structs whose fields are the columns of a result.
 macro_rules! rows {
     ($($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $field:ident: $ty:ty,)+ })+) => {$(
         $(#[$meta])*
-        #[derive(Clone, Debug, PartialEq, Serialize)]
+        #[derive(Clone, Debug, PartialEq, serde::Serialize)]
         #[non_exhaustive]
         pub struct $name {
             $($(#[$doc])* pub $field: $ty,)+
         }
 
-        impl FromRow for $name {
-            fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
+        impl $crate::call::FromRow for $name {
+            fn from_row(row: &tokio_postgres::Row) -> Result<Self, tokio_postgres::Error> {
                 Ok(Self { $($field: row.try_get(stringify!($field))?,)+ })
             }
         }
     )+};
 }
+pub(crate) use rows;
 
 words! {
     /// What a session is for, which decides what it is charged to.
@@ -245,15 +250,30 @@ words! {
         Unknown = "unknown",
     }
 
-    /// Where a session is in its life.
+    /// Where a session is in its life. One that was reserved without the queue begins as
+    /// `Running`.
     SessionStatus {
-        /// It holds its slot, its quotas and its agents.
+        /// It waits in the queue and holds nothing.
+        Pending = "PENDING",
+        /// A tick has placed it: from here to `Error` it holds its slot, its quotas and its agents.
+        Scheduled = "SCHEDULED",
+        /// Somebody has taken it on.
+        Preparing = "PREPARING",
+        /// Its agents fetch images.
+        Pulling = "PULLING",
+        /// All is there that its kernels need.
+        Prepared = "PREPARED",
+        /// Its kernels start.
+        Creating = "CREATING",
+        /// It runs.
         Running = "RUNNING",
+        /// Something went wrong; it holds everything until it is released.
+        Error = "ERROR",
         /// It holds its agents only, until each kernel ends.
         Terminating = "TERMINATING",
         /// It has ended.
         Terminated = "TERMINATED",
-        /// It was released before it was ever reserved.
+        /// It was taken out of the queue, or released before it was ever reserved.
         Cancelled = "CANCELLED",
     }
 

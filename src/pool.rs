@@ -1,4 +1,4 @@
-//! The connections that a process shares, and the handles built on them.
+//! The connections that a process shares.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -9,89 +9,12 @@ use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult, Time
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Row};
 
-use crate::agents::AgentRegistry;
 use crate::call::{Params, Statement, sealed};
 use crate::config::Config;
 use crate::connect;
 use crate::error::{Error, ErrorKind, Result};
-use crate::lease::Lease;
 use crate::retry::RetryPolicy;
 use crate::schema::Runner;
-use crate::tracker::ConcurrencyTracker;
-
-/// What a process builds once at its start: the pool, and on it the two objects that the rest
-/// of the process is given.
-///
-/// ```no_run
-/// use occupancy::{Config, Handles, Reservation, ResourceSlots};
-/// use uuid::Uuid;
-///
-/// # async fn example() -> occupancy::Result<()> {
-/// let config: Config = "postgresql://manager@db1,db2/platform?target_session_attrs=read-write"
-///     .parse()?;
-/// let handles = Handles::connect(&config).await?;
-/// let tracker = handles.tracker();
-///
-/// let session_id = Uuid::now_v7();
-/// let slots = ResourceSlots::new().with("cpu", 4).with("mem", "16g");
-/// let reservation = Reservation::new(session_id, "AKIA").with_kernel("i-01", slots);
-/// let admission = tracker.reserve_session(&reservation).await?;
-/// if !admission.is_admitted() {
-///     println!("{}", admission.message.unwrap_or_default());
-/// }
-/// // Once it runs; until then it is freed should this process die.
-/// tracker.confirm_session(session_id).await?;
-/// tracker.release_session(session_id).await?;
-/// # Ok(())
-/// # }
-/// ```
-#[derive(Clone, Debug)]
-pub struct Handles {
-    tracker: ConcurrencyTracker,
-    agents: AgentRegistry,
-    lease: Option<Lease>,
-}
-
-impl Handles {
-    /// Builds the pool and proves with one connection that the database answers and that its
-    /// schema fits this library.
-    ///
-    /// A server that is just starting or failing over is waited for as the retry policy says; a
-    /// host that nobody listens on is reported at once.
-    ///
-    /// # Errors
-    /// [`ErrorKind::Connection`] if no host can be reached, [`ErrorKind::Schema`] if the schema is
-    /// missing, too old, or past a breaking migration; and what the server answers.
-    pub async fn connect(config: &Config) -> Result<Self> {
-        let pooled = Pooled::new(config)?;
-        pooled.prove().await?;
-        let lease = config.lease.clone().map(|options| Lease::new(config, options, pooled.clone()));
-        let tracker = ConcurrencyTracker::new(pooled);
-        let tracker = match &lease {
-            Some(lease) => tracker.leased(lease.clone()),
-            None => tracker,
-        };
-        Ok(Self { agents: AgentRegistry::new(tracker.clone()), tracker, lease })
-    }
-
-    /// Sessions: reserving, releasing, counting, repairing, and the limits that bind them.
-    #[must_use]
-    pub fn tracker(&self) -> &ConcurrencyTracker {
-        &self.tracker
-    }
-
-    /// This process as a holder of what it reserves; `None` if [`Config::without_lease`] said so.
-    #[must_use]
-    pub fn lease(&self) -> Option<&Lease> {
-        self.lease.as_ref()
-    }
-
-    /// Agents: registering, heartbeats and occupancy.
-    #[must_use]
-    pub fn agents(&self) -> &AgentRegistry {
-        &self.agents
-    }
-}
 
 /// Runs each call on a connection of the pool, in a transaction of its own, and repeats it
 /// after a transient error. Every function is idempotent by its ids, so that repeating a call
@@ -105,7 +28,7 @@ pub struct Pooled {
 }
 
 impl Pooled {
-    fn new(config: &Config) -> Result<Self> {
+    pub(crate) fn new(config: &Config) -> Result<Self> {
         let pool = managed::Pool::builder(Connections(config.clone()))
             .runtime(Runtime::Tokio1)
             .max_size(config.pool_size)
@@ -120,7 +43,7 @@ impl Pooled {
     }
 
     /// Gets a connection, insisting only while a server answers that it will be there soon.
-    async fn prove(&self) -> Result<()> {
+    pub(crate) async fn prove(&self) -> Result<()> {
         self.retry
             .run_while(
                 |error| error.is_transient() && error.sqlstate().is_some(),

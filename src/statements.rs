@@ -1,26 +1,23 @@
-//! Every call that this library makes, on one page.
+//! Every call that the client makes, on one page; those of the queue are on one of their own.
 //!
 //! A test prepares each of them against the live schema.
-
-use tokio_postgres::types::Type;
-
-use crate::call::Statement;
 
 macro_rules! statements {
     ($($name:ident($($ty:ident),*) = $sql:literal;)+) => {
         $(
             #[expect(non_upper_case_globals, reason = "each is named as what it calls")]
-            pub(crate) static $name: Statement = Statement {
+            pub(crate) static $name: $crate::call::Statement = $crate::call::Statement {
                 name: stringify!($name),
                 sql: $sql,
-                types: &[$(Type::$ty),*],
+                types: &[$(tokio_postgres::types::Type::$ty),*],
             };
         )+
 
         /// Every statement, for a test that prepares them all.
-        pub static ALL: &[&Statement] = &[$(&$name),+];
+        pub static ALL: &[&$crate::call::Statement] = &[$(&$name),+];
     };
 }
+pub(crate) use statements;
 
 statements! {
     check_session(UUID, TEXT, JSONB, TEXT, TEXT) =

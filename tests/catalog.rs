@@ -290,3 +290,23 @@ async fn the_core_knows_nothing_of_the_scheduler() {
         }
     }
 }
+
+#[test]
+fn the_core_of_the_client_knows_nothing_of_the_scheduler() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    // What puts everything together knows everything.
+    let together = ["handles.rs", "lib.rs", "main.rs"];
+    let files =
+        fs::read_dir(source).expect("a folder").map(|entry| entry.expect("an entry").path());
+    let files = files.filter(|path| path.is_file());
+    let core: Vec<_> =
+        files.filter(|file| !together.iter().any(|name| file.ends_with(name))).collect();
+    assert!(core.len() > 10, "{core:?}");
+    for file in core {
+        let text = fs::read_to_string(&file).expect("a text");
+        for line in text.lines().filter(|line| !line.trim_start().starts_with("//")) {
+            let known = ["scheduling", "Queue", "Scheduler"].iter().any(|name| line.contains(name));
+            assert!(!known, "{}: {line}", file.display());
+        }
+    }
+}

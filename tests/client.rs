@@ -7,9 +7,9 @@ use std::time::Duration;
 use occupancy::schema::Runner;
 use occupancy::{
     AdmissionOutcome, AgentStatus, Amount, Config, DefaultForUnspecified, DropOutcome, ErrorKind,
-    Handles, Heartbeat, Keypair, PutOutcome, Quota, RejectionCode, ReleaseOutcome, Reservation,
-    ResourcePolicy, ResourceSlots, RetryPolicy, STATEMENTS, Scope, SessionStatus, SessionType,
-    SettlementOutcome, TerminationOutcome,
+    Handles, Heartbeat, Keypair, PutOutcome, QUEUE_STATEMENTS, Quota, RejectionCode,
+    ReleaseOutcome, Reservation, ResourcePolicy, ResourceSlots, RetryPolicy, STATEMENTS, Scope,
+    SessionStatus, SessionType, SettlementOutcome, TerminationOutcome,
 };
 use tokio_postgres::Client;
 use tracing_subscriber::fmt::format::FmtSpan;
@@ -77,7 +77,7 @@ const WAITING: &str = "wait_event_type = 'Lock'";
 async fn every_statement_prepares_against_the_live_schema() {
     let db = TestDb::new().await;
     let client = db.connect().await;
-    for statement in STATEMENTS {
+    for statement in STATEMENTS.iter().chain(QUEUE_STATEMENTS) {
         let prepared = client.prepare_typed(statement.sql, statement.types).await;
         let prepared = prepared.unwrap_or_else(|error| panic!("{}: {error:?}", statement.name));
         assert_eq!(prepared.params(), statement.types, "{}", statement.name);

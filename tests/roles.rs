@@ -17,6 +17,7 @@ const VIEWER: &[&str] = &[
     "get_concurrency",
     "get_leases",
     "get_managers",
+    "get_queues",
     "get_session",
 ];
 const MANAGER: &[&str] = &[
@@ -40,6 +41,7 @@ const MANAGER: &[&str] = &[
     "settle_kernel",
     "sweep_agents",
     "terminate_session",
+    "wake_schedulers",
 ];
 const ADMIN: &[&str] = &[
     "clear_concurrency",

@@ -14,7 +14,7 @@ use crate::bench::scenario::{Action, Lineup, Means, Scenario, Side, Way};
 use crate::bench::{Options, Protocol};
 use crate::config::Config;
 use crate::error::Result;
-use crate::pool::Handles;
+use crate::handles::Handles;
 
 /// A scenario with a number of clients.
 pub(super) struct Contest<'a> {

@@ -4,7 +4,7 @@ use crate::cli::up::default_data_dir;
 use crate::cli::{Global, Verdict};
 use crate::config::Config;
 use crate::error::Result;
-use crate::pool::Handles;
+use crate::handles::Handles;
 use crate::schema::Runner;
 use crate::server::Embedded;
 

@@ -32,7 +32,7 @@ use tracing_subscriber::fmt::format::FmtSpan;
 use self::database::Database;
 use self::interruption::Interruption;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pool::Handles;
+use crate::handles::Handles;
 
 /// Exact concurrency limits and agent occupancy for session platforms, in PostgreSQL alone.
 #[derive(Debug, Parser)]

@@ -8,8 +8,8 @@ use uuid::Uuid;
 
 use crate::cli::{Verdict, input, output};
 use crate::error::Result;
+use crate::handles::Handles;
 use crate::model::{Correction, Scope};
-use crate::pool::Handles;
 use crate::tracker::ConcurrencyTracker;
 
 /// Proves every stored number against the ledger; changes nothing, safe on a live system.

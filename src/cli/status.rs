@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use crate::cli::{Verdict, output};
 use crate::error::{Code, Error, ErrorKind, Result};
+use crate::handles::Handles;
 use crate::model::{AgentOccupancy, KeyConcurrency, LiveKernel, LiveSession, QuotaUse};
-use crate::pool::Handles;
 
 /// Shows what runs, where, and how near to the limits; all of it, or of one key or agent.
 #[derive(Debug, Args)]

@@ -24,7 +24,7 @@ use super::silence::Silence;
 use super::wait::until;
 use super::{GRACE, Options, TTL};
 use crate::error::Result;
-use crate::pool::Handles;
+use crate::handles::Handles;
 use crate::schema::Runner;
 use crate::server::node::Yard;
 use crate::workload::progress::Progress;

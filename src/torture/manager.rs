@@ -21,9 +21,9 @@ use super::call::{Call, Caller, Client, Event, Said};
 use super::{GRACE, TTL, place};
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
+use crate::handles::Handles;
 use crate::lease::LeaseOptions;
 use crate::model::Reservation;
-use crate::pool::Handles;
 use crate::retry::RetryPolicy;
 
 /// What a manager is told in the first line of its standard input.

@@ -7,11 +7,11 @@ use rand::rngs::StdRng;
 use uuid::Uuid;
 
 use crate::error::Result;
+use crate::handles::Handles;
 use crate::model::{
     DefaultForUnspecified, Heartbeat, Keypair, Quota, Reservation, ResourcePolicy, Scope,
     SessionType,
 };
-use crate::pool::Handles;
 use crate::slots::ResourceSlots;
 use crate::workload::amount;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::task::JoinHandle;
 
 use crate::config::Config;
-use crate::pool::Handles;
+use crate::handles::Handles;
 use crate::retry::RetryPolicy;
 use crate::workload::watch::Watch;
 

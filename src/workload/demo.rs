@@ -8,10 +8,10 @@ use rand::{RngExt, SeedableRng};
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::handles::Handles;
 use crate::model::{
     AdmissionOutcome, Heartbeat, Keypair, Quota, ResourcePolicy, Scope, SessionType,
 };
-use crate::pool::Handles;
 use crate::slots::ResourceSlots;
 use crate::workload::manager::{Live, Manager, Wish};
 use crate::workload::progress::Progress;

@@ -6,8 +6,8 @@ use std::time::Instant;
 use uuid::Uuid;
 
 use crate::error::Result;
+use crate::handles::Handles;
 use crate::model::{Admission, RejectionCode, Reservation, SessionType};
-use crate::pool::Handles;
 use crate::slots::ResourceSlots;
 use crate::workload::tally::Tally;
 use crate::workload::view::{Demand, Fit, View};

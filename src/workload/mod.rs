@@ -27,7 +27,7 @@ use self::tally::Tally;
 use self::watch::Watch;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
-use crate::pool::Handles;
+use crate::handles::Handles;
 
 /// Managers that share nothing but the database, and what is recorded of them.
 struct Crew {

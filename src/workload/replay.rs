@@ -12,8 +12,8 @@ use uuid::Uuid;
 
 use crate::config::Config;
 use crate::error::Result;
+use crate::handles::Handles;
 use crate::model::{Heartbeat, Keypair, ResourcePolicy, SessionType};
-use crate::pool::Handles;
 use crate::workload::manager::{Manager, Wish};
 use crate::workload::progress::Progress;
 use crate::workload::summary::Summary;

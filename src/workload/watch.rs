@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use tokio::time::{MissedTickBehavior, interval};
 
 use crate::error::{Error, Result};
+use crate::handles::Handles;
 use crate::model::{AgentOccupancy, KeyConcurrency, QuotaUse};
-use crate::pool::Handles;
 use crate::slots::ResourceSlots;
 use crate::workload::amount;
 use crate::workload::progress::Progress;

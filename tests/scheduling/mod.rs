@@ -2,6 +2,7 @@
 //! others, are at work at once.
 
 mod agents;
+mod client;
 mod explain;
 mod limits;
 mod order;
