@@ -267,6 +267,11 @@ async fn a_beat_without_an_answer_is_given_up_and_the_next_one_recovers() {
     admin.batch_execute("begin; select from occupancy.manager for update").await.expect("locked");
     until(lease(&handles), "it is silent", |state| matches!(state, LeaseState::Silent(_))).await;
     assert!(lease(&handles).counters().beats_missed > 0);
+    // What has not been answered may never be: the next one has a connection of its own.
+    let observer = db.connect().await;
+    let waiting = "pg_stat_activity where datname = current_database()
+                     and wait_event_type = 'Lock' and query like '%heartbeat_manager%'";
+    wait_for("a beat of another connection", async || count(&observer, waiting).await > 1).await;
     admin.batch_execute("commit").await.expect("unlocked");
     until(lease(&handles), "it is held again", |state| matches!(state, LeaseState::Held(_))).await;
     wait_for("a recovery", async || lease(&handles).counters().recoveries > 0).await;
