@@ -58,7 +58,10 @@ as $$
   select c.session, coalesce(c.alone, jsonb_build_array(c.violation))
   from counted c where c.failures = 1
   union all
-  select c.session, jsonb_agg(c.violation order by c.place, c.violation ->> 'slot')
+  -- Counts before slots, as a reservation lists them; dependencies by id.
+  select c.session,
+         jsonb_agg(c.violation order by c.place, c.violation ->> 'slot' collate "C" nulls first,
+                                        c.violation ->> 'scope_id' collate "C")
   from counted c where c.failures > 1
   group by c.session;
 $$;

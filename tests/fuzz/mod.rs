@@ -185,6 +185,49 @@ async fn every_generated_session_is_refused_as_the_model_says() {
     f.assert_sound().await;
 }
 
+/// Lives in the test's database alone. Lets sessions wait whose kernels are these, and answers with
+/// SQLSTATEs.
+const ENQUEUED: &str = "
+    create function public.enqueued(kernels jsonb[], multi_node boolean[]) returns text[]
+    language plpgsql as $$
+    declare
+      answers text[] := '{}';
+    begin
+      for i in 1 .. cardinality(kernels) loop
+        begin
+          perform occupancy.enqueue_session(
+            gen_random_uuid(), 'nobody', kernels[i],
+            cluster_mode => case when multi_node[i] then 'multi-node' else 'single-node' end);
+          answers := answers || 'accepted'::text;
+        exception when others then
+          answers := answers || sqlstate::text;
+        end;
+      end loop;
+      return answers;
+    end $$";
+
+#[tokio::test]
+async fn every_generated_session_that_wants_to_wait_is_refused_as_the_model_says() {
+    const AT_ONCE: u64 = 200;
+    let f = Fixture::new().await;
+    f.run(ENQUEUED).await;
+    let before = f.snapshot().await;
+    for round in 0..inputs(20).div_ceil(AT_ONCE) {
+        let mut source = Source::new(1 << 41 | round);
+        let kernels: Vec<Value> = (0..AT_ONCE).map(|_| sessions::waiting(&mut source)).collect();
+        let multi_node: Vec<bool> = (0..AT_ONCE).map(|_| source.one_in(2)).collect();
+        let sql = "select public.enqueued($1, $2)";
+        let row = f.client.query_one(sql, &[&kernels, &multi_node]).await.expect("answered");
+        let answers: Vec<String> = row.get(0);
+        for ((kernels, multi_node), answer) in kernels.iter().zip(multi_node).zip(answers) {
+            let right = sessions::waiting_refusal(kernels, multi_node);
+            assert_eq!(answer, right, "multi-node {multi_node}: {kernels}");
+        }
+    }
+    assert_eq!(before, f.snapshot().await);
+    f.assert_sound().await;
+}
+
 /// Texts that are hardly JSON any more: an answer or a clear error, never a crash.
 #[tokio::test]
 async fn a_batch_with_random_damage_is_answered_or_refused() {

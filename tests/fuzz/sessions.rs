@@ -124,6 +124,54 @@ fn spoil(source: &mut Source, fields: &mut Map<String, Value>) {
     }
 }
 
+/// The kernels of a session that wants to wait, or nearly so: most of them name no agent.
+pub(super) fn waiting(source: &mut Source) -> Value {
+    if source.one_in(40) {
+        return junk(source);
+    }
+    let mut kernels: Vec<Value> = (0..source.below(4)).map(|_| kernel(source)).collect();
+    for kernel in &mut kernels {
+        let Some(fields) = kernel.as_object_mut() else { continue };
+        match source.below(8) {
+            0..5 => drop(fields.remove("agent")),
+            5 => drop(fields.insert("agent".into(), json!("nobody-1"))),
+            6 => drop(fields.insert("agent".into(), Value::Null)),
+            _ => {}
+        }
+    }
+    kernels.into()
+}
+
+/// The code of the refusal of kernels that are to wait, by a key that nobody registered.
+pub(super) fn waiting_refusal(kernels: &Value, multi_node: bool) -> &'static str {
+    let Some(kernels) = kernels.as_array().filter(|kernels| !kernels.is_empty()) else {
+        return "OC005";
+    };
+    let mut designated = None;
+    for (n, kernel) in kernels.iter().enumerate() {
+        if !kernel.is_object() {
+            return "OC005";
+        }
+        let agent = &kernel["agent"];
+        if !agent.is_null() {
+            let other = designated.is_some_and(|designated| designated != agent);
+            if !is_name(agent) || (other && !multi_node) {
+                return "OC005";
+            }
+            designated = Some(agent);
+        }
+        let named =
+            json!({"agent": "named", "slots": kernel["slots"], "kernel_id": kernel["kernel_id"]});
+        if let Some(mistake) = kernel_refusal(&named) {
+            return mistake;
+        }
+        if is_repeated(&kernels[..=n]) {
+            return "OC005";
+        }
+    }
+    "OC002"
+}
+
 /// The code of the refusal of an element on a platform that knows no such key.
 pub(super) fn refusal(element: &Value) -> &'static str {
     let known = ["session_id", "access_key", "kernels", "session_type", "project"];

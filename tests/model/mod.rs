@@ -19,6 +19,7 @@ use crate::support::platform::{
     Admission, Call, Platform, release, release_batch, release_kernel, reserve, reserve_batch,
     settle, sqlstate, terminate,
 };
+use crate::support::shorten::{Failure, shorten};
 
 /// How many lists of calls are played.
 const LISTS: usize = 6;
@@ -441,9 +442,6 @@ impl Pair<'_> {
     }
 }
 
-/// How a list of calls went wrong: after how many of them, and what was seen.
-type Failure = (usize, String);
-
 /// Drives both sides through all steps, and compares after each.
 async fn play(platform: &Platform, steps: &[Step]) -> Result<(), Failure> {
     let client = &platform.admin;
@@ -465,30 +463,6 @@ async fn play(platform: &Platform, steps: &[Step]) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Leaves out whatever is not needed to fail, in ever smaller pieces.
-async fn shorten(platform: &Platform, mut steps: Vec<Step>, mut failure: Failure) -> String {
-    steps.truncate(failure.0);
-    let mut piece = steps.len() / 2;
-    while piece > 0 {
-        let mut start = 0;
-        while start < steps.len() {
-            let end = steps.len().min(start + piece);
-            let fewer = [&steps[..start], &steps[end..]].concat();
-            match play(platform, &fewer).await {
-                Ok(()) => start = end,
-                Err(same) => {
-                    steps = fewer;
-                    steps.truncate(same.0);
-                    failure = same;
-                }
-            }
-        }
-        piece /= 2;
-    }
-    let steps: Vec<String> = steps.iter().map(|step| format!("{step:?}")).collect();
-    format!("{}\n{}", steps.join("\n"), failure.1)
-}
-
 #[tokio::test]
 async fn every_call_does_and_answers_what_the_model_says() {
     let platform = Platform::new("").await;
@@ -496,7 +470,8 @@ async fn every_call_does_and_answers_what_the_model_says() {
     for _ in 0..LISTS {
         let steps = script().new_tree(&mut runner).expect("a list of calls").current();
         if let Err(failure) = play(&platform, &steps).await {
-            panic!("the last of these calls fails:\n{}", shorten(&platform, steps, failure).await);
+            let steps = shorten(steps, failure, async |steps| play(&platform, steps).await).await;
+            panic!("the last of these calls fails:\n{steps}");
         }
     }
 }

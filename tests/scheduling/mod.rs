@@ -5,10 +5,12 @@ mod agents;
 mod client;
 mod explain;
 mod limits;
+mod model;
 mod order;
 mod queue;
 mod races;
 mod states;
+mod storm;
 mod turns;
 
 use serde_json::{Value, json};

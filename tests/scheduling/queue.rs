@@ -212,6 +212,28 @@ async fn mistakes_are_refused_and_leave_nothing() {
         (json!({"starts_at": "2030-01-01T00:00:00Z"}), "OC005"),
         (batch("10000-01-01T00:00:00Z"), "OC005"),
         (batch("infinity"), "OC005"),
+        (batch("-infinity"), "OC005"),
+        (batch("0044-03-15T12:00:00Z BC"), "OC005"),
+        (batch("9999-12-31T23:59:59.9999999Z"), "OC005"),
+        (json!({"kernels": null}), "OC005"),
+        (json!({"kernels": {}}), "OC005"),
+        (json!({"kernels": "[]"}), "OC005"),
+        (json!({"kernels": [null]}), "OC005"),
+        (json!({"kernels": [[]]}), "OC005"),
+        (json!({"kernels": vec![json!({"slots": {}}); 1001]}), "OC005"),
+        (json!({"kernels": [{"slots": {}, "agent": ""}]}), "OC005"),
+        (json!({"kernels": [{"slots": {}, "agent": "x".repeat(257)}]}), "OC005"),
+        (json!({"kernels": [{"slots": {}, "kernel_id": "1"}]}), "OC005"),
+        (json!({"kernels": [{"slots": {"cpu": "NaN"}}]}), "OC001"),
+        (json!({"kernels": [{"slots": {"cpu": null}}]}), "OC001"),
+        (json!({"kernels": [{"slots": {"cpu": 1e24}}]}), "OC001"),
+        (json!({"kernels": [{"slots": {"CPU": 1}}]}), "OC001"),
+        (json!({"kernels": [{"slots": []}]}), "OC001"),
+        (
+            json!({"kernels": [{"slots": {}, "kernel_id": id(9)}, {"slots": {}, "kernel_id": id(9)}]}),
+            "OC005",
+        ),
+        (json!({"dependencies": ids(2..=1002)}), "OC005"),
         (json!({"dependencies": [id(1)]}), "OC005"),
         (json!({"dependencies": [id(77)]}), "OC004"),
     ] {
@@ -219,6 +241,55 @@ async fn mistakes_are_refused_and_leave_nothing() {
     }
     assert_eq!(q.ask("select count(*) from occupancy.session").await, "0");
     q.platform.assert_empty().await;
+}
+
+#[tokio::test]
+async fn what_is_missing_is_refused_where_it_is_needed() {
+    let q = Queue::with(1).await;
+    let given = [
+        "session_id => gen_random_uuid()",
+        "access_key => 'AK'",
+        "kernels => '[{\"slots\": {}}]'",
+        "session_type => 'batch'",
+        "resource_group => 'default'",
+        "priority => 10",
+        "dependencies => '{}'",
+        "cluster_mode => 'single-node'",
+        "project => 'p'",
+        "starts_at => '1999-01-01'",
+    ];
+    for (n, argument) in given.iter().enumerate() {
+        let name = argument.split(' ').next().expect("a name");
+        let mut arguments = given.map(str::to_owned);
+        arguments[n] = format!("{name} => null");
+        let sql = format!("select occupancy.enqueue_session({})", arguments.join(", "));
+        if ["project", "starts_at"].contains(&name) {
+            q.run(&sql).await;
+        } else {
+            assert_eq!(q.refused(&sql, &[]).await, "OC005", "{argument}");
+        }
+    }
+    for call in [
+        "cancel_session(null)",
+        "expire_pending(null)",
+        "expire_pending('-1 s')",
+        "expire_pending('1001 years')",
+        "expire_pending('1 month -31 days')",
+        "set_session_status(null, 'RUNNING')",
+        "set_session_status(gen_random_uuid(), null)",
+        "set_session_status(gen_random_uuid(), 'running')",
+        "set_session_status(gen_random_uuid(), 'RUNNING', '')",
+        "explain_session(null)",
+        "explain_agent(null)",
+        "explain_key(null)",
+        "recalc_queue(null)",
+        "recalc_queue('')",
+    ] {
+        assert_eq!(q.refused(&format!("select occupancy.{call}"), &[]).await, "OC005", "{call}");
+    }
+    let unknown = "select occupancy.set_session_status(gen_random_uuid(), 'RUNNING')";
+    assert_eq!(q.refused(unknown, &[]).await, "OC004");
+    q.platform.assert_sound().await;
 }
 
 #[tokio::test]
@@ -275,6 +346,14 @@ async fn mistakes_of_a_tick_are_refused() {
         "policy => null",
         "max_sessions => 0",
         "max_sessions => 10001",
+        "max_sessions => -1",
+        "max_sessions => 2147483647",
+        "max_sessions => null",
+        "selector => null",
+        "selector => 'Dispersed'",
+        "tries => null",
+        "resource_group => null",
+        "resource_group => repeat('x', 257)",
         "resource_group => ''",
         "tries => -1",
     ] {

@@ -1,18 +1,13 @@
 //! Several managers tick, and others cancel, release and change limits meanwhile.
 
 use std::collections::BTreeSet;
-use std::time::Instant;
 
-use futures_util::future::join_all;
-use rand::seq::IndexedRandom as _;
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde_json::json;
 use tokio_postgres::Client;
 
 use super::{Queue, but, enqueue, tick, wanting};
 use crate::support::fixture::id;
-use crate::support::platform::{release, sqlstate};
-use crate::support::race_time;
+use crate::support::platform::release;
 
 /// Locks the row that ticks of the group `default` take turns with.
 const GROUP: &str = "select from occupancy.scheduled_group for update";
@@ -147,89 +142,6 @@ async fn of_those_that_enqueue_at_once_exactly_as_many_as_the_limit_wait() {
         })
         .await;
     assert_eq!(answers.iter().filter(|answer| *answer == "enqueued").count(), 3, "{answers:?}");
-    q.platform.assert_sound().await;
-    q.platform.assert_no_conflict_logged().await;
-}
-
-/// One connection of the long race: whatever comes to its mind.
-async fn roam(client: Client, seed: u64, until: Instant) {
-    let mut rng = StdRng::seed_from_u64(seed);
-    let selectors = ["concentrated", "dispersed", "roundrobin", "legacy"];
-    while Instant::now() < until {
-        let n = rng.random_range(1..=400_u128) + u128::from(seed % 4) * 1000;
-        let call = rng.random_range(0..100);
-        let result = if call < 40 {
-            let key = *["AK", "AK2", "BK"].choose(&mut rng).expect("keys");
-            let cpu = *["0.5", "1", "2", "3"].choose(&mut rng).expect("amounts");
-            let kernels = vec![json!({"slots": {"cpu": cpu}}); rng.random_range(1..=2)];
-            let group = *["default", "other"].choose(&mut rng).expect("groups");
-            let mode = *["single-node", "multi-node"].choose(&mut rng).expect("modes");
-            let request = json!({
-                "session_id": id(n), "access_key": key, "kernels": kernels,
-                "resource_group": group, "cluster_mode": mode, "priority": call,
-            });
-            enqueue(&client, &request).await.map(drop)
-        } else if call < 60 {
-            let group = *["default", "other"].choose(&mut rng).expect("groups");
-            let policy = *["fifo", "lifo", "drf"].choose(&mut rng).expect("policies");
-            let selector = *selectors.choose(&mut rng).expect("selectors");
-            let most = rng.random_range(1..=50);
-            let arguments = format!("'{group}', {most}, '{policy}', '{selector}'");
-            tick(&client, &arguments).await.map(drop)
-        } else if call < 85 {
-            release(&client, id(n)).await.map(drop)
-        } else if call < 90 {
-            let batch: Vec<_> = (n..n + 20).map(id).collect();
-            crate::support::platform::release_batch(&client, &batch).await.map(drop)
-        } else if call < 95 {
-            let cancel = format!("select occupancy.cancel_session('{}')", id(n));
-            client.batch_execute(&cancel).await
-        } else if call < 97 {
-            let limit = rng.random_range(1..=12);
-            client
-                .batch_execute(&format!(
-                    "select occupancy.put_resource_policy('open', {limit}, max_pending_sessions => 40);
-                     select occupancy.put_quota('user', 'alice', {limit})"
-                ))
-                .await
-        } else {
-            client.batch_execute("select occupancy.prune_ended('0')").await
-        };
-        // The same id with another content is refused, and nothing else.
-        let code = sqlstate(&result).map(str::to_owned);
-        assert!(matches!(code.as_deref(), None | Some("OC006")), "{result:?}");
-    }
-}
-
-#[tokio::test]
-async fn whatever_happens_at_once_nothing_is_exceeded_lost_or_in_anybodys_way() {
-    let q = Queue::with(4).await;
-    q.run(
-        "select occupancy.put_agent('b' || n, '{\"cpu\": 4}', 'other') from generate_series(1, 4) as n;
-         select occupancy.put_quota('user', 'alice', 12);
-         select occupancy.put_quota('domain', 'd');",
-    )
-    .await;
-    let until = Instant::now() + race_time();
-    let crowd = q.platform.crowd(16).await;
-    let roaming: Vec<_> = (0..)
-        .zip(crowd.clients)
-        .map(|(seed, client)| tokio::spawn(roam(client, seed, until)))
-        .collect();
-    // Meanwhile nothing is ever beyond what was allowed at most, and every number is right.
-    while Instant::now() < until {
-        q.platform.assert_sound().await;
-        let beyond = "select count(*) from occupancy.agent_occupancy
-            where (occupied_slots ->> 'cpu')::numeric > (available_slots ->> 'cpu')::numeric
-            union all
-            select count(*) from occupancy.quotas where scope = 'user' and used > 12";
-        for row in q.platform.admin.query(beyond, &[]).await.expect("counted") {
-            assert_eq!(row.get::<_, i64>(0), 0);
-        }
-    }
-    for outcome in join_all(roaming).await {
-        outcome.expect("no mistake");
-    }
     q.platform.assert_sound().await;
     q.platform.assert_no_conflict_logged().await;
 }

@@ -12,6 +12,7 @@ pub(crate) mod fixture;
 mod janitor;
 mod place;
 pub(crate) mod platform;
+pub(crate) mod shorten;
 mod wait;
 
 use std::path::{Path, PathBuf};
