@@ -10,7 +10,6 @@ declare
   names jsonb;
   name text;
   written text;
-  short boolean;
   amount numeric;
   parsed jsonb := slots;
 begin
@@ -33,20 +32,23 @@ begin
               hint = 'lower case letters, digits, dot, underscore and hyphen, at most 64';
     end if;
     -- Most amounts are short, and in the stored form already or whole with a suffix. A regular
-    -- expression costs by the number of its states.
+    -- expression costs by the number of its states, an expression of ours by all of its nodes, even
+    -- those that are not reached: what is rare stands apart.
     written := slots ->> name;
-    short := length(written) <= 12 and jsonb_typeof(slots -> name) = 'string';
-    continue when short and written ~ '^(?:0\.[0-9]*)?[1-9][0-9]*$' and written !~ '\..*0$';
-    amount := case
-      when short and written ~ '^[0-9]+[kmg]$'
-      then left(written, -1)::numeric * case right(written, 1)
+    if length(written) <= 12 and jsonb_typeof(slots -> name) = 'string' then
+      continue when written ~ '^(?:0\.[0-9]*)?[1-9][0-9]*$' and written !~ '\..*0$';
+      if written ~ '^[1-9][0-9]*[kmg]$' then
+        parsed := parsed || jsonb_build_object(
+          name,
+          (left(written, -1)::numeric * case right(written, 1)
              when 'k' then 1024
              when 'm' then 1048576
-             when 'g' then 1073741824
-             else 1099511627776
-           end
-      else occupancy.parse_amount(slots -> name)
-    end;
+             else 1073741824
+           end)::text);
+        continue;
+      end if;
+    end if;
+    amount := occupancy.parse_amount(slots -> name);
     -- A zero limit says "none"; a zero amount says nothing.
     parsed := case
       when amount >= 0 and amount < 1e24 and scale(amount) <= 12 then
