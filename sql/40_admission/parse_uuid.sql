@@ -2,9 +2,12 @@ create or replace function occupancy.parse_uuid(value jsonb, argument text)
 returns uuid
 language plpgsql immutable parallel safe
 as $$
+declare
+  -- Taken out once: is_uuid looks at it several times.
+  written constant text := value #>> '{}';
 begin
-  if jsonb_typeof(value) = 'string' and occupancy.is_uuid(value #>> '{}') then
-    return (value #>> '{}')::uuid;
+  if jsonb_typeof(value) = 'string' and occupancy.is_uuid(written) then
+    return written::uuid;
   end if;
   raise exception '% is not a UUID', argument
     using errcode = 'OC005', detail = coalesce(left(value::text, 100), 'NULL'),

@@ -4,6 +4,7 @@ create or replace function occupancy.reserve(
   session_type text,
   project text,
   placed occupancy.placement,
+  epoch bigint,
   fresh boolean
 )
 returns occupancy.admission
@@ -28,8 +29,10 @@ begin
     -- limit 1 could miss its own row and then find the key full.
     select k.* into key from occupancy.read_key(session_id, access_key, session_type) as k;
     if key.session_status is not null then
-      return occupancy.repeated_reservation(
-        session_id, access_key, session_type, project, placed, fresh);
+      return occupancy.hold(
+        occupancy.repeated_reservation(
+          session_id, access_key, session_type, project, placed, fresh),
+        epoch);
     elsif key.user_id is null then
       perform occupancy.refuse_key(access_key);
     end if;
@@ -76,10 +79,10 @@ begin
     -- Claim the id: duplicates wait here for each other, and not on a row that everybody needs.
     insert into occupancy.session (
       session_id, status, access_key, session_type, user_id, project, resource_group, domain,
-      created_at)
+      created_at, holder_epoch)
     values (
       reserve.session_id, 'RUNNING', reserve.access_key, reserve.session_type, key.user_id,
-      reserve.project, agent_group, key.domain, occupancy.clock())
+      reserve.project, agent_group, key.domain, occupancy.clock(), epoch)
     on conflict do nothing;
     continue when not found;
 
@@ -165,10 +168,10 @@ end;
 $$;
 
 comment on function occupancy.reserve(
-  uuid, text, text, text, occupancy.placement, boolean
+  uuid, text, text, text, occupancy.placement, bigint, boolean
 ) is
-  'Internal. A reservation whose arguments are checked. fresh: whether statements see fresh '
-  'snapshots. OC006.';
+  'Internal. A reservation whose arguments are checked. epoch: of its holder, or NULL. fresh: '
+  'whether statements see fresh snapshots. OC006.';
 revoke all on function occupancy.reserve(
-  uuid, text, text, text, occupancy.placement, boolean
+  uuid, text, text, text, occupancy.placement, bigint, boolean
 ) from public;

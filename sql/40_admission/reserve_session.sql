@@ -21,14 +21,8 @@ declare
     or occupancy.require_holder(manager, epoch, session_id);
   placed constant occupancy.placement := occupancy.parse_kernels(kernels);
 begin
-  if epoch is not null then
-    return occupancy.hold(
-      occupancy.reserve(
-        session_id, access_key, session_type, project, placed, occupancy.enter_ledger()),
-      epoch);
-  end if;
   return occupancy.reserve(
-    session_id, access_key, session_type, project, placed, occupancy.fresh_snapshots());
+    session_id, access_key, session_type, project, placed, epoch, occupancy.fresh_snapshots());
 end;
 $$;
 

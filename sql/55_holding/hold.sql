@@ -3,10 +3,7 @@ returns occupancy.admission
 language plpgsql volatile
 as $$
 begin
-  if answer.outcome = 'admitted' then
-    update occupancy.session s set holder_epoch = hold.epoch
-    where s.session_id = answer.session_id;
-  elsif answer.outcome = 'already_admitted' then
+  if epoch is not null and answer.outcome = 'already_admitted' then
     perform from occupancy.session s
     where s.session_id = answer.session_id and s.status = 'RUNNING'
     for no key update;
@@ -21,6 +18,6 @@ end;
 $$;
 
 comment on function occupancy.hold(occupancy.admission, bigint) is
-  'Internal. Whoever reserved the session answers for it until it is confirmed. One that was '
-  'admitted before stays with its holder, unless he is suspect.';
+  'Internal. The answer to a reservation that is repeated by a manager of this epoch (NULL: by '
+  'nobody). What was admitted before stays with its holder, unless he is suspect.';
 revoke all on function occupancy.hold(occupancy.admission, bigint) from public;
