@@ -23,6 +23,34 @@ pub struct Statement {
     pub sql: &'static str,
     /// The types of `$1`, `$2`, ….
     pub types: &'static [Type],
+    /// After which answers somebody who waits for room had better look again.
+    pub wakes: Wakes,
+}
+
+/// After which answers of a call there may be room that was not there before.
+#[derive(Debug)]
+pub enum Wakes {
+    /// After none.
+    Never,
+    /// After any that has a row.
+    AnyRow,
+    /// If this column of some row has one of these words.
+    When(&'static str, &'static [&'static str]),
+}
+
+impl Wakes {
+    /// Whether this answer is one of them.
+    pub(crate) fn after(&self, rows: &[Row]) -> bool {
+        let has = |row: &Row, column, words: &[&str]| {
+            row.try_get::<_, Option<&str>>(column)
+                .is_ok_and(|word| word.is_some_and(|w| words.contains(&w)))
+        };
+        match self {
+            Self::Never => false,
+            Self::AnyRow => !rows.is_empty(),
+            Self::When(column, words) => rows.iter().any(|row| has(row, *column, words)),
+        }
+    }
 }
 
 impl Statement {

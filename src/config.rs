@@ -62,6 +62,7 @@ pub struct Config {
     connect_timeout: Option<Duration>,
     statement_timeout: Option<Duration>,
     pub(crate) lease: Option<LeaseOptions>,
+    pub(crate) wake_ups: bool,
 }
 
 /// Where one server is.
@@ -188,6 +189,15 @@ impl Config {
     #[must_use]
     pub fn without_lease(mut self) -> Self {
         self.lease = None;
+        self
+    }
+
+    /// Whether what this process frees or enqueues through its pool wakes schedulers, here and in
+    /// other processes (see `Scheduler`). For that it keeps one connection more from the first such
+    /// call on; no call waits for it. Default: yes.
+    #[must_use]
+    pub fn with_wake_ups(mut self, wake: bool) -> Self {
+        self.wake_ups = wake;
         self
     }
 
@@ -388,6 +398,7 @@ impl Default for Config {
             connect_timeout: None,
             statement_timeout: None,
             lease: Some(LeaseOptions::default()),
+            wake_ups: true,
         }
     }
 }

@@ -1,9 +1,13 @@
 //! The one place that opens a connection.
 
+use std::future::poll_fn;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::task::JoinHandle;
 use tokio_postgres::config::SslMode;
-use tokio_postgres::{Client, NoTls};
-use tracing::warn;
+use tokio_postgres::{AsyncMessage, Client, Connection, NoTls, Notification};
+use tracing::{debug, warn};
 
 use crate::config::{Config, Target};
 use crate::error::{Error, ErrorKind, Result};
@@ -14,10 +18,25 @@ pub(crate) type Opened = (Client, JoinHandle<()>);
 
 /// Connects to the first server that takes the connection and is as wanted.
 pub(crate) async fn open(config: &Config) -> Result<Opened> {
+    // Boxed: it is deep within every call's future.
+    Box::pin(open_hearing(config, None)).await
+}
+
+/// The same, with what the server notifies the connection of; that ends with the connection.
+pub(crate) async fn listen(config: &Config) -> Result<(Client, UnboundedReceiver<Notification>)> {
+    let (heard, hearing) = unbounded_channel();
+    let (client, _carrier) = Box::pin(open_hearing(config, Some(heard))).await?;
+    Ok((client, hearing))
+}
+
+/// Who is to hear of notifications, if anybody.
+type Heard = Option<UnboundedSender<Notification>>;
+
+async fn open_hearing(config: &Config, heard: Heard) -> Result<Opened> {
     let mut failures = Vec::new();
     for target in config.targets() {
-        // Boxed: it is large, and deep within every call's future.
-        match Box::pin(open_as_allowed(&target, config.security())).await {
+        // Boxed: it is large.
+        match Box::pin(open_as_allowed(&target, config.security(), &heard)).await {
             Ok(opened) => return Ok(opened),
             Err(error) => failures.push((target.name, error)),
         }
@@ -26,7 +45,7 @@ pub(crate) async fn open(config: &Config) -> Result<Opened> {
 }
 
 /// Tries what `sslmode` allows, in its order.
-async fn open_as_allowed(target: &Target, security: &Security) -> Result<Opened> {
+async fn open_as_allowed(target: &Target, security: &Security, heard: &Heard) -> Result<Opened> {
     let (first, second) = match security.mode {
         _ if target.is_socket => (SslMode::Disable, None),
         Mode::Disable => (SslMode::Disable, None),
@@ -35,18 +54,25 @@ async fn open_as_allowed(target: &Target, security: &Security) -> Result<Opened>
         Mode::Prefer => (SslMode::Prefer, Some(SslMode::Disable)),
         Mode::Require | Mode::VerifyCa | Mode::VerifyFull => (SslMode::Require, None),
     };
-    let error = match open_in(target, security, first).await {
+    let error = match open_in(target, security, first, heard).await {
         Ok(opened) => return Ok(opened),
         Err(error) => error,
     };
     // The server may want the other way for this user, host and database.
     match second.filter(|_| error.is_about_login() || error.kind() == ErrorKind::Tls) {
-        Some(second) => open_in(target, security, second).await.map_err(|e| either(error, e)),
+        Some(second) => {
+            open_in(target, security, second, heard).await.map_err(|e| either(error, e))
+        }
         None => Err(error),
     }
 }
 
-async fn open_in(target: &Target, security: &Security, mode: SslMode) -> Result<Opened> {
+async fn open_in(
+    target: &Target,
+    security: &Security,
+    mode: SslMode,
+    heard: &Heard,
+) -> Result<Opened> {
     let mut driver = target.driver.clone();
     driver.ssl_mode(mode);
     let failed = |error| {
@@ -54,16 +80,34 @@ async fn open_in(target: &Target, security: &Security, mode: SslMode) -> Result<
     };
     if mode == SslMode::Disable {
         let (client, connection) = driver.connect(NoTls).await.map_err(failed)?;
-        Ok((client, tokio::spawn(carry(connection))))
+        Ok((client, tokio::spawn(carry(connection, heard.clone()))))
     } else {
         let (client, connection) = driver.connect(security.connector()?).await.map_err(failed)?;
-        Ok((client, tokio::spawn(carry(connection))))
+        Ok((client, tokio::spawn(carry(connection, heard.clone()))))
     }
 }
 
-async fn carry(connection: impl Future<Output = Result<(), tokio_postgres::Error>>) {
-    if let Err(error) = connection.await {
-        warn!("connection lost: {error}");
+/// Carries the messages of a connection until either side closes it.
+async fn carry<S, T>(mut connection: Connection<S, T>, heard: Heard)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+    T: AsyncRead + AsyncWrite + Unpin,
+{
+    while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+        match message {
+            Ok(AsyncMessage::Notification(notification)) => {
+                if let Some(heard) = &heard {
+                    // Nobody may listen any more.
+                    let _ = heard.send(notification);
+                }
+            }
+            Ok(AsyncMessage::Notice(notice)) => debug!("{notice}"),
+            Ok(_) => {}
+            Err(error) => {
+                warn!("connection lost: {error}");
+                return;
+            }
+        }
     }
 }
 

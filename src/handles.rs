@@ -5,7 +5,7 @@ use crate::config::Config;
 use crate::error::Result;
 use crate::lease::Lease;
 use crate::pool::Pooled;
-use crate::scheduling::Queue;
+use crate::scheduling::{Queue, herald};
 use crate::tracker::ConcurrencyTracker;
 
 /// What a process builds once at its start: the pool, and on it the objects that the rest of the
@@ -40,6 +40,8 @@ pub struct Handles {
     agents: AgentRegistry,
     queue: Queue,
     lease: Option<Lease>,
+    config: Config,
+    pooled: Pooled,
 }
 
 impl Handles {
@@ -56,13 +58,17 @@ impl Handles {
         let pooled = Pooled::new(config)?;
         pooled.prove().await?;
         let lease = config.lease.clone().map(|options| Lease::new(config, options, pooled.clone()));
-        let tracker = ConcurrencyTracker::new(pooled);
+        if config.wake_ups {
+            tokio::spawn(herald(config.clone(), pooled.freed()));
+        }
+        let tracker = ConcurrencyTracker::new(pooled.clone());
         let tracker = match &lease {
             Some(lease) => tracker.leased(lease.clone()),
             None => tracker,
         };
         let agents = AgentRegistry::new(tracker.clone());
-        Ok(Self { agents, queue: Queue::new(tracker.clone()), tracker, lease })
+        let (queue, config) = (Queue::new(tracker.clone()), config.clone());
+        Ok(Self { tracker, agents, queue, lease, config, pooled })
     }
 
     /// Sessions: reserving, releasing, counting, repairing, and the limits that bind them.
@@ -87,5 +93,15 @@ impl Handles {
     #[must_use]
     pub fn queue(&self) -> &Queue {
         &self.queue
+    }
+
+    /// How this process connects.
+    pub(crate) fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// What runs the calls of all handles.
+    pub(crate) fn pooled(&self) -> &Pooled {
+        &self.pooled
     }
 }

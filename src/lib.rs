@@ -5,7 +5,8 @@
 //! them ([`schema`]) and a thin client for them.
 //!
 //! A process builds [`Handles`] from a [`Config`] once, and hands out what they hold: a
-//! [`ConcurrencyTracker`], an [`AgentRegistry`] and, for sessions that may wait, a [`Queue`].
+//! [`ConcurrencyTracker`], an [`AgentRegistry`] and, for sessions that may wait, a [`Queue`], which
+//! a [`Scheduler`] ticks.
 //!
 //! | where | what |
 //! |---|---|
@@ -15,7 +16,7 @@
 //! | `statements` | every SQL text that the client sends |
 //! | `tracker`, `agents` | a method per function |
 //! | `lease` | the process as a holder: registered, beating, fenced |
-//! | `scheduling` | the queue: a method per function; nothing above knows of it |
+//! | `scheduling` | the queue: a method per function, and a loop that ticks; nothing above knows of it |
 //! | `handles` | everything that a process is given, put together |
 //! | `model`, `slots` | what goes in and what comes out |
 //! | [`schema`] | the one runner for migrations and function sources |
@@ -63,7 +64,7 @@ pub use slots::{Amount, ResourceSlots};
 pub use tracker::ConcurrencyTracker;
 
 #[doc(hidden)]
-pub use call::Statement;
+pub use call::{Statement, Wakes};
 #[doc(hidden)]
 pub use scheduling::STATEMENTS as QUEUE_STATEMENTS;
 #[doc(hidden)]

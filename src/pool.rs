@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use deadpool::Runtime;
 use deadpool::managed::{self, Metrics, Object, RecycleError, RecycleResult, TimeoutType};
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio_postgres::{Client, Row};
 
@@ -25,6 +26,8 @@ pub struct Pooled {
     retry: RetryPolicy,
     prepared_statements: bool,
     schema: Arc<Runner>,
+    /// Marked as changed by each call that may have made room.
+    freed: watch::Sender<()>,
 }
 
 impl Pooled {
@@ -39,7 +42,18 @@ impl Pooled {
                 Error::new(ErrorKind::Config, "cannot build the pool").caused_by(error)
             })?;
         let Config { retry, prepared_statements, .. } = *config;
-        Ok(Self { pool, retry, prepared_statements, schema: Arc::new(Runner::embedded()?) })
+        let (schema, freed) = (Arc::new(Runner::embedded()?), watch::Sender::new(()));
+        Ok(Self { pool, retry, prepared_statements, schema, freed })
+    }
+
+    /// The same connections, without repetition.
+    pub(crate) fn once(self) -> Self {
+        Self { retry: RetryPolicy::never(), ..self }
+    }
+
+    /// Hears of calls that may have made room: of any number of them once. It ends with the pool.
+    pub(crate) fn freed(&self) -> watch::Receiver<()> {
+        self.freed.subscribe()
     }
 
     /// Gets a connection, insisting only while a server answers that it will be there soon.
@@ -83,7 +97,12 @@ impl Pooled {
 
 impl sealed::Executor for Pooled {
     async fn rows(&self, statement: &'static Statement, params: Params<'_>) -> Result<Vec<Row>> {
-        self.retry.run_while(Error::is_transient, || self.attempt(statement, params)).await
+        let rows =
+            self.retry.run_while(Error::is_transient, || self.attempt(statement, params)).await?;
+        if statement.wakes.after(&rows) {
+            self.freed.send_replace(());
+        }
+        Ok(rows)
     }
 }
 

@@ -2,14 +2,24 @@
 //!
 //! A test prepares each of them against the live schema.
 
+/// Declares calls: a name, the types of the parameters, in `wakes(…)` the answers after which there
+/// may be room that was not there before, and the text.
 macro_rules! statements {
-    ($($name:ident($($ty:ident),*) = $sql:literal;)+) => {
+    (@wakes) => { $crate::call::Wakes::Never };
+    (@wakes any) => { $crate::call::Wakes::AnyRow };
+    (@wakes $column:ident $($word:ident)+) => {
+        $crate::call::Wakes::When(stringify!($column), &[$(stringify!($word)),+])
+    };
+    ($(
+        $name:ident($($ty:ident),*) $(wakes($column:ident $(: $($word:ident),+)?))? = $sql:literal;
+    )+) => {
         $(
             #[expect(non_upper_case_globals, reason = "each is named as what it calls")]
             pub(crate) static $name: $crate::call::Statement = $crate::call::Statement {
                 name: stringify!($name),
                 sql: $sql,
                 types: &[$(tokio_postgres::types::Type::$ty),*],
+                wakes: $crate::statements::statements!(@wakes $($column $($($word)+)?)?),
             };
         )+
 
@@ -35,23 +45,23 @@ statements! {
         "select session_id, outcome, code, message, access_key, used, max, violations, kernels
            from occupancy.reserve_sessions(sessions => $1)";
 
-    release_session(UUID, TEXT, INT8) =
+    release_session(UUID, TEXT, INT8) wakes(outcome: released) =
         "select session_id, outcome
            from occupancy.release_session(session_id => $1, manager => $2, epoch => $3)";
 
-    release_sessions(UUID_ARRAY, TEXT, INT8) =
+    release_sessions(UUID_ARRAY, TEXT, INT8) wakes(outcome: released) =
         "select session_id, outcome
            from occupancy.release_sessions(session_ids => $1, manager => $2, epoch => $3)";
 
-    release_kernel(UUID, TEXT, INT8) =
+    release_kernel(UUID, TEXT, INT8) wakes(outcome: released) =
         "select kernel_id, session_id, outcome, session_ended
            from occupancy.release_kernel(kernel_id => $1, manager => $2, epoch => $3)";
 
-    terminate_session(UUID, TEXT, INT8) =
+    terminate_session(UUID, TEXT, INT8) wakes(outcome: terminating) =
         "select session_id, outcome
            from occupancy.terminate_session(session_id => $1, manager => $2, epoch => $3)";
 
-    settle_kernel(UUID, JSONB, TEXT, INT8) =
+    settle_kernel(UUID, JSONB, TEXT, INT8) wakes(outcome: settled) =
         "select kernel_id, session_id, outcome
            from occupancy.settle_kernel(kernel_id => $1, occupied_slots => $2,
                                         manager => $3, epoch => $4)";
@@ -69,7 +79,7 @@ statements! {
         "select session_id, outcome
            from occupancy.confirm_session(session_id => $1, manager => $2, epoch => $3)";
 
-    reclaim_expired(INT8) =
+    reclaim_expired(INT8) wakes(any) =
         "select session_id, manager, epoch from occupancy.reclaim_expired(max_sessions => $1)";
 
     prune_managers(FLOAT8) =
@@ -94,11 +104,11 @@ statements! {
            from occupancy.sweep_agents(ttl => make_interval(secs => $1))
           order by agent_id";
 
-    evacuate_agent(TEXT) =
+    evacuate_agent(TEXT) wakes(any) =
         "select kernel_id, session_id, outcome, session_ended
            from occupancy.evacuate_agent(agent_id => $1)";
 
-    clear_concurrency(TEXT) =
+    clear_concurrency(TEXT) wakes(any) =
         "select ended from occupancy.clear_concurrency(access_key => $1) as ended";
 
     prune_ended(FLOAT8) =
@@ -139,7 +149,7 @@ statements! {
     audit() =
         "select invariant, subject, expected, actual, remedy from occupancy.audit()";
 
-    put_resource_policy(TEXT, INT8, INT8, JSONB, TEXT, INT8, JSONB, INT8) =
+    put_resource_policy(TEXT, INT8, INT8, JSONB, TEXT, INT8, JSONB, INT8) wakes(any) =
         "select outcome
            from occupancy.put_resource_policy(
                   name => $1,
@@ -154,7 +164,7 @@ statements! {
     drop_resource_policy(TEXT) =
         "select outcome from occupancy.drop_resource_policy(name => $1)";
 
-    put_keypair(TEXT, TEXT, TEXT, BOOL, TEXT) =
+    put_keypair(TEXT, TEXT, TEXT, BOOL, TEXT) wakes(any) =
         "select outcome
            from occupancy.put_keypair(access_key => $1, user_id => $2, resource_policy => $3,
                                       is_active => $4, domain => $5)";
@@ -162,7 +172,7 @@ statements! {
     drop_keypair(TEXT) =
         "select outcome from occupancy.drop_keypair(access_key => $1)";
 
-    put_quota(TEXT, TEXT, INT8, JSONB, TEXT) =
+    put_quota(TEXT, TEXT, INT8, JSONB, TEXT) wakes(any) =
         "select outcome
            from occupancy.put_quota(
                   scope => $1,
@@ -171,10 +181,10 @@ statements! {
                   total_resource_slots => $4,
                   default_for_unspecified => $5)";
 
-    drop_quota(TEXT, TEXT) =
+    drop_quota(TEXT, TEXT) wakes(outcome: dropped) =
         "select outcome from occupancy.drop_quota(scope => $1, scope_id => $2)";
 
-    put_agent(TEXT, JSONB, TEXT, TEXT, BOOL) =
+    put_agent(TEXT, JSONB, TEXT, TEXT, BOOL) wakes(outcome: created) =
         "select outcome
            from occupancy.put_agent(agent_id => $1, available_slots => $2, resource_group => $3,
                                     status => $4, schedulable => $5)";

@@ -10,7 +10,9 @@ use std::process::{Child, Command, Stdio};
 use std::{env, io};
 
 use nix::unistd::{Uid, User};
-use occupancy::{Config, Handles};
+use occupancy::{
+    Config, Handles, Hearing, ResourceSlots, Scheduler, SchedulerOptions, SessionRequest, WakeUp,
+};
 use tokio_postgres::config::Host;
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
@@ -194,6 +196,47 @@ async fn prepared_statements_behind_pgbouncer_are_an_error_with_the_way_out() {
         let hint = error.hint_text().unwrap_or_default();
         assert!(hint.contains("with_prepared_statements(false)"), "{hint}");
     }
+}
+
+// The pooler takes LISTEN, and gives the server connection to somebody else.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_that_hears_nothing_polls_and_says_so() {
+    let Some(program) = found() else { return };
+    let db = TestDb::new().await;
+    let pooler = PgBouncer::start(&program, db.server_url(), db.name()).await;
+    let config: Config =
+        format!("{} dbname={}", pooler.settings(), db.name()).parse().expect("valid");
+    let handles = Handles::connect(&config.without_lease()).await.expect("it answers");
+    db.connect()
+        .await
+        .batch_execute(
+            "select occupancy.put_resource_policy('open');
+             select occupancy.put_keypair('AK', 'alice', 'open');
+             select occupancy.put_agent('a1', '{\"cpu\": 4}');",
+        )
+        .await
+        .expect("registered");
+
+    let poll = std::time::Duration::from_millis(200);
+    let options = SchedulerOptions { poll, ..SchedulerOptions::of("default") };
+    let deaf = Scheduler::start(&handles, options.clone(), ()).expect("started");
+    let mut hearing = deaf.watch_hearing();
+    let found_out = hearing.wait_for(|hearing| *hearing != Hearing::Connecting).await;
+    let found_out = found_out.expect("it lives").clone();
+    let Hearing::Polling(why) = found_out else { panic!("{found_out:?}") };
+    assert!(why.contains("pooler"), "{why}");
+    let request = SessionRequest::new(uuid::Uuid::now_v7(), "AK")
+        .with_kernel(ResourceSlots::new().with("cpu", 1));
+    assert!(handles.queue().enqueue_session(&request).await.expect("answered").is_accepted());
+    wait_for("a poll", async || deaf.metrics().outcomes.get("placed") == Some(&1)).await;
+    deaf.stop().await;
+
+    let direct = WakeUp::ListenOn(Box::new(db.url().parse().expect("valid")));
+    let options = SchedulerOptions { wake_up: direct, ..options };
+    let hears = Scheduler::start(&handles, options, ()).expect("started");
+    let mut hearing = hears.watch_hearing();
+    hearing.wait_for(|hearing| *hearing == Hearing::Listening).await.expect("it lives");
+    hears.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,7 @@
 use crate::statements::statements;
 
 statements! {
-    enqueue_session(UUID, TEXT, JSONB, TEXT, TEXT, TEXT, INT4, TIMESTAMPTZ, UUID_ARRAY, TEXT) =
+    enqueue_session(UUID, TEXT, JSONB, TEXT, TEXT, TEXT, INT4, TIMESTAMPTZ, UUID_ARRAY, TEXT) wakes(outcome: enqueued) =
         "select session_id, outcome, code, message, violations
            from occupancy.enqueue_session(
                   session_id => $1,
@@ -17,10 +17,10 @@ statements! {
                   dependencies => $9,
                   cluster_mode => $10)";
 
-    cancel_session(UUID) =
+    cancel_session(UUID) wakes(outcome: cancelled) =
         "select session_id, outcome from occupancy.cancel_session(session_id => $1)";
 
-    expire_pending(FLOAT8) =
+    expire_pending(FLOAT8) wakes(any) =
         "select expired
            from occupancy.expire_pending(older_than => make_interval(secs => $1)) as expired";
 
@@ -29,7 +29,7 @@ statements! {
            from occupancy.schedule_sessions(resource_group => $1, max_sessions => $2,
                                             policy => $3, selector => $4, tries => $5)";
 
-    set_session_status(UUID, TEXT, TEXT) =
+    set_session_status(UUID, TEXT, TEXT) wakes(to_status: TERMINATING, TERMINATED, CANCELLED) =
         "select session_id, outcome, from_status, to_status
            from occupancy.set_session_status(session_id => $1, status => $2, reason => $3)";
 
@@ -69,4 +69,11 @@ statements! {
 
     recalc_queue_fullscan() =
         "select subject, before, after from occupancy.recalc_queue_fullscan()";
+
+    // It needs no answer that survives a crash, nor should it hold the lock of NOTIFY for a disk or
+    // a standby.
+    wake_schedulers() =
+        "select set_config('synchronous_commit', 'off', true), occupancy.wake_schedulers()";
+
+    pg_notify(TEXT) = "select pg_notify($1, '')";
 }

@@ -15,6 +15,7 @@ macro_rules! statements {
             name: stringify!($name),
             sql: $sql,
             types: &[$(tokio_postgres::types::Type::$ty),*],
+            wakes: crate::call::Wakes::Never,
         };
     )+};
 }
