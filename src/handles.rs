@@ -52,8 +52,9 @@ impl Handles {
     /// host that nobody listens on is reported at once.
     ///
     /// # Errors
-    /// [`ErrorKind::Connection`] if no host can be reached, [`ErrorKind::Schema`] if the schema is
-    /// missing, too old, or past a breaking migration; and what the server answers.
+    /// [`ErrorKind::Connection`](crate::ErrorKind::Connection) if no host can be reached,
+    /// [`ErrorKind::Schema`](crate::ErrorKind::Schema) if the schema is missing, too old, or past a
+    /// breaking migration; and what the server answers.
     pub async fn connect(config: &Config) -> Result<Self> {
         let pooled = Pooled::new(config)?;
         pooled.prove().await?;
