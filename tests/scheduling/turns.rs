@@ -432,6 +432,20 @@ async fn a_second_tick_of_a_group_waits_before_it_holds_anything() {
 }
 
 #[tokio::test]
+async fn a_session_that_somebody_holds_is_passed_over_without_waiting() {
+    // Whoever ends a session holds it, and may be waiting for the very keys that the tick has.
+    let q = one_waits().await;
+    q.enqueued(wanting(2, "BK", json!({"cpu": 1}))).await;
+    let holder = q.platform.begin().await;
+    let hold = format!("select from occupancy.session where session_id = '{}' for update", id(1));
+    holder.batch_execute(&hold).await.expect("held");
+    q.run("set lock_timeout = '10s'").await;
+    assert_eq!(q.tick("").await, ["2 -> a1"]);
+    holder.batch_execute("commit").await.expect("committed");
+    assert_eq!(q.tick("").await, ["1 -> a1"]);
+}
+
+#[tokio::test]
 async fn groups_that_share_a_key_place_no_more_than_its_limit() {
     // Eight managers tick eight groups, and all of them wait for the same key.
     let q = Queue::with(1).await;
@@ -476,6 +490,22 @@ async fn a_release_that_waits_for_a_tick_ends_what_that_placed_and_no_more() {
     answers.sort();
     assert_eq!(answers, ["already_released", "released"]);
     q.platform.assert_empty().await;
+}
+
+#[tokio::test]
+async fn a_release_waits_for_a_tick_that_is_about_to_place_the_session() {
+    // The tick has looked at the session and waits for an agent, with the key in its hands. Were the
+    // session not in its hands too, the release would take it and wait for the key.
+    let q = one_waits().await;
+    let holder = q.platform.begin().await;
+    holder.batch_execute("select from occupancy.agent for update").await.expect("held");
+    let ticking = q.platform.blocked(|client| async move { tick(&client, "").await }).await;
+    let releasing = q.platform.blocked(|client| async move { release(&client, id(1)).await }).await;
+    holder.batch_execute("commit").await.expect("committed");
+    assert_eq!(ticking.await.expect("ended").expect("answered"), ["1 -> a1"]);
+    assert_eq!(releasing.await.expect("ended").expect("answered"), "released");
+    q.platform.assert_empty().await;
+    q.platform.assert_no_conflict_logged().await;
 }
 
 #[tokio::test]
