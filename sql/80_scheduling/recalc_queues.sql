@@ -69,6 +69,8 @@ begin
       from (
         select distinct s.access_key from occupancy.session s
         where s.access_key = any (access_keys) and s.ended_at is null and s.status = 'PENDING'
+          and not exists (
+            select from occupancy.key_queue q where q.access_key = s.access_key)
       ) as k
       cross join lateral occupancy.queue_use(k.access_key) as t
       order by k.access_key

@@ -327,7 +327,7 @@ async fn recalculate_after(q: &Queue, change: &str) {
     let recalculating = q
         .platform
         .blocked(|client| async move {
-            ask(&client, "select count(*) from occupancy.recalc_concurrency('AK')").await
+            ask(&client, "select count(*) from occupancy.recalc_queue('AK')").await
         })
         .await;
     holder.batch_execute("commit").await.expect("committed");
