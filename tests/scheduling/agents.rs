@@ -319,3 +319,12 @@ async fn agents_are_ordered_anew_after_each_placement_for_every_kind_of_request(
         ["-> a1", "-> a1", "-> a2", "-> a3", "-> a3", "-> a2"]
     );
 }
+
+#[tokio::test]
+async fn roundrobin_does_not_move_on_for_a_session_that_is_not_placed() {
+    let q = Queue::with(3).await;
+    q.enqueued(kernels(&[1, 9], "multi-node")).await;
+    q.enqueued(wanting(2, "AK", json!({"cpu": 1}))).await;
+    let answer = q.tick("selector => 'roundrobin'").await;
+    assert_eq!(answer, ["1 waiting no_agent_fits", "2 -> a1"]);
+}

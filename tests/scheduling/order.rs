@@ -95,6 +95,15 @@ async fn in_strict_order_a_limit_of_its_own_holds_up_nobody_else() {
 }
 
 #[tokio::test]
+async fn in_strict_order_one_that_could_not_run_anyway_holds_up_nobody_by_its_size() {
+    let q = Queue::with(1).await;
+    q.run("select occupancy.put_quota('user', 'alice', 0)").await;
+    q.enqueued(wanting(1, "AK", json!({"cpu": 5}))).await;
+    q.enqueued(wanting(2, "BK", json!({"cpu": 4}))).await;
+    assert_eq!(q.tick("tries => 0").await, ["1 waiting user_quota no_agent_fits", "2 -> a1"]);
+}
+
+#[tokio::test]
 async fn drf_lets_keys_take_turns() {
     let q = Queue::with(4).await;
     for n in 1..=3 {
