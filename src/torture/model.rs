@@ -26,6 +26,8 @@ type Complaint = (u64, String);
 
 /// What a holder is told who has lost the session.
 const FENCED: &str = "OC009";
+/// What who settles a kernel is told that nobody knows.
+const UNKNOWN: &str = "OC004";
 
 /// What may be answered to one call alone, however often and by whomever it is repeated.
 fn once(story: &Story) -> Vec<Complaint> {
@@ -34,6 +36,7 @@ fn once(story: &Story) -> Vec<Complaint> {
     for deed in &story.deeds {
         if let End::Refused { why } = &deed.end
             && !(story.reclaimed && why.starts_with(FENCED))
+            && !(why.starts_with(UNKNOWN) && may_be_unknown(story, deed))
         {
             complaints.push((deed.line, format!("a call without a mistake was refused: {why}")));
         }
@@ -58,6 +61,16 @@ fn once(story: &Story) -> Vec<Complaint> {
         }
     }
     complaints
+}
+
+/// Whether a kernel that is to be settled need not be there: its reservation may be one of those
+/// that were lost and never happened.
+fn may_be_unknown(story: &Story, settling: &Deed) -> bool {
+    matches!(settling.act, Act::Settle(_))
+        && !story.deeds.iter().any(|earlier| {
+            let shows_it = earlier.was_admitted() || matches!(earlier.act, Act::Settle(_));
+            shows_it && earlier.said().is_some_and(|(_, at)| at < settling.sent)
+        })
 }
 
 /// What an answer that had arrived means for the calls that were sent afterwards.
@@ -186,15 +199,23 @@ mod tests {
 
         /// A call that is answered before anything else happens.
         fn tell(&mut self, what: Call, outcome: &str) {
+            let said = Said { outcome: outcome.to_owned(), code: None, ended: false };
+            self.happen(what, |call, at| Event::Answer { call, at, clock: 0, said: vec![said] });
+        }
+
+        /// A call that fails: refused, or without an answer.
+        fn fail(&mut self, what: Call, refused: bool, why: &str) {
+            let why = why.to_owned();
+            self.happen(what, |call, at| Event::Failed { call, at, refused, why });
+        }
+
+        fn happen(&mut self, what: Call, end: impl FnOnce(u64, u64) -> Event) {
             let author: Arc<str> = Arc::from("1.1");
             self.calls += 1;
-            let call = self.calls;
-            self.time += 1;
-            self.history.take(&author, &Event::Call { call, at: self.time, patient: false, what });
-            let said = Said { outcome: outcome.to_owned(), code: None, ended: false };
-            self.time += 1;
-            let at = self.time;
-            self.history.take(&author, &Event::Answer { call, at, clock: 0, said: vec![said] });
+            self.time += 2;
+            let (call, at) = (self.calls, self.time);
+            self.history.take(&author, &Event::Call { call, at: at - 1, patient: false, what });
+            self.history.take(&author, &end(call, at));
         }
 
         fn complaints(&mut self) -> Vec<String> {
@@ -241,6 +262,21 @@ mod tests {
             }
             assert!(!told.complaints().is_empty(), "{calls:?}");
         }
+    }
+
+    #[test]
+    fn a_kernel_may_be_unknown_only_while_nobody_was_told_of_it() {
+        let wish = wishes().next().expect("endless");
+        let reserve = Call::Reserve(Box::new(wish.clone()));
+        let kernel = wish.kernels[0].kernel_id.expect("a client's id");
+        let settle = Call::Settle { kernel, session: wish.session_id, slots: place::settled() };
+        let mut told = Told::new();
+        told.fail(reserve.clone(), false, "53100 the disk is full");
+        told.fail(settle.clone(), true, "OC004 unknown kernel");
+        assert_eq!(told.complaints(), Vec::<String>::new());
+        told.tell(reserve, "admitted");
+        told.fail(settle, true, "OC004 unknown kernel");
+        assert_eq!(told.complaints().len(), 1);
     }
 
     #[test]
