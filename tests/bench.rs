@@ -24,9 +24,23 @@ const PATIENCE: Duration = Duration::from_secs(180);
 const SLOTS: &str = r#"{"cpu": "1", "mem": "1073741824"}"#;
 
 /// The smallest sizes that still are what their names say.
-const TINY: [&str; 14] = [
-    "--keys", "20", "--agents", "5", "--batch", "20", "--ended", "200", "--live", "100", "--many",
-    "50", "--slices", "1",
+const TINY: [&str; 16] = [
+    "--keys",
+    "20",
+    "--agents",
+    "5",
+    "--batch",
+    "20",
+    "--ended",
+    "200",
+    "--live",
+    "100",
+    "--many",
+    "50",
+    "--waiting",
+    "20",
+    "--slices",
+    "1",
 ];
 
 struct Output {
@@ -82,13 +96,25 @@ const SCENARIOS: [&str; 13] = [
     "many-agents",
 ];
 
+/// Every scenario of managers that tick.
+const TICKS: [&str; 5] = ["tick", "tick-shapes", "tick-managers", "tick-none-fits", "tick-history"];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_scenario_gives_a_figure() {
+    every_one_gives_a_figure(&SCENARIOS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_scenario_of_ticks_gives_a_figure() {
+    every_one_gives_a_figure(&TICKS).await;
+}
+
+async fn every_one_gives_a_figure(scenarios: &[&str]) {
     let db = TestDb::new().await;
     let options = ["--clients", "2", "--seconds", "0.1"];
-    let figures = lines(db.url(), &[&SCENARIOS[..], &options].concat()).await;
+    let figures = lines(db.url(), &[scenarios, &options].concat()).await;
     let names: Vec<_> = figures.iter().map(|figure| figure["scenario"].as_str()).collect();
-    assert_eq!(names, SCENARIOS.map(Some));
+    assert_eq!(names, scenarios.iter().map(|name| Some(*name)).collect::<Vec<_>>());
     for figure in &figures {
         assert_eq!(figure["clients"], 2, "{figure}");
         assert_eq!(figure["errors"], 0, "{figure}");
@@ -98,7 +124,9 @@ async fn every_scenario_gives_a_figure() {
         assert!(ours > 0.0 && floor > 0.0, "{figure}");
         assert!((number(&figure["ratio"]) - ours / floor).abs() < 1e-6, "{figure}");
         assert!(number(&figure["p50_us"]) <= number(&figure["p99_us"]), "{figure}");
-        assert!(figure["goal"].is_null() || number(&figure["goal"]) > 0.0, "{figure}");
+        for goal in [&figure["goal"], &figure["goal_ops_per_second"]] {
+            assert!(goal.is_null() || number(goal) > 0.0, "{figure}");
+        }
         let server = &figure["server"];
         assert!(server["version"].as_str().is_some_and(|text| text.starts_with("PostgreSQL ")));
         assert!(server["settings"]["fsync"].is_string() && server["durable"].is_boolean());
@@ -141,6 +169,23 @@ async fn people_get_a_table_and_the_conditions() {
     assert!(table.iter().any(|line| line.starts_with("SCENARIO")), "{}", output.stdout);
     let rows: Vec<_> = table.iter().filter(|line| line.starts_with("full ")).collect();
     assert_eq!(rows.len(), 2, "{}", output.stdout);
+}
+
+/// A tick is held to sessions per second, and to others of its kind.
+#[tokio::test(flavor = "multi_thread")]
+async fn ticks_are_shown_beside_their_goals() {
+    let db = TestDb::new().await;
+    let arguments = ["tick", "tick-managers", "--seconds", "0.1"];
+    let output = run(db.url(), &[&arguments[..], &TINY].concat()).await;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let row = |name: &str| {
+        let row = output.stdout.lines().find(|line| line.starts_with(name));
+        row.unwrap_or_else(|| panic!("{name} is not in {}", output.stdout)).to_owned()
+    };
+    assert!(row("tick ").contains(" reserve_sessions "), "{}", output.stdout);
+    assert!(row("tick ").contains(" 5000/s"), "{}", output.stdout);
+    let managers = row("tick-managers ");
+    assert!(managers.contains(" 4 ") && managers.contains(" one manager "), "{managers}");
 }
 
 /// The page of figures is written by the command and not by hand.
@@ -197,6 +242,7 @@ async fn a_wrong_request_is_refused_before_anything_is_done() {
         (&["cold", "--seconds", "0"], "a number of seconds"),
         (&["cold", "--seconds", "soon"], "a number of seconds"),
         (&["cold", "--slices", "0"], "0 is not in 1.."),
+        (&["tick", "--waiting", "1001"], "1001 is not in 1..=1000"),
         (&["soak", "--clients", "0"], "0 is not in 1.."),
         (&["cold", "soak"], "measured alone"),
         (&["--markdown", "soak"], "measured alone"),

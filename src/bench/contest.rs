@@ -7,10 +7,11 @@ use crate::bench::calls::functions;
 use crate::bench::databases::Databases;
 use crate::bench::figure::Figure;
 use crate::bench::link::Link;
+use crate::bench::managers::Managers;
 use crate::bench::order::Orders;
 use crate::bench::pgbench::Pgbench;
 use crate::bench::player::{Direct, Pooled, Slice, play};
-use crate::bench::scenario::{Action, Lineup, Means, Scenario, Side, Way};
+use crate::bench::scenario::{Action, Lineup, Means, Scenario, Side, Ticking, Way};
 use crate::bench::{Options, Protocol};
 use crate::config::Config;
 use crate::error::Result;
@@ -68,7 +69,9 @@ impl<'a> Contest<'a> {
 
     async fn teams(&self, lineup: &Lineup, databases: &Databases) -> Result<(Team, Team)> {
         let home = lineup.ours.ground.lay(databases).await?;
-        let away = if lineup.beside.ground == lineup.ours.ground {
+        // Two teams can reserve in one database, but not wait in one queue.
+        let queues = matches!(lineup.ours.means, Means::Managers(_));
+        let away = if lineup.beside.ground == lineup.ours.ground && !queues {
             home.clone()
         } else {
             lineup.beside.ground.lay(databases).await?
@@ -125,7 +128,21 @@ impl<'a> Contest<'a> {
                 let pgbench = Pgbench::new(config, &side.choice, self.clients, prepared)?;
                 Ok(Team::Pgbench(Box::new(pgbench)))
             }
+            Means::Managers(ticking) => {
+                let managers = self.managers(config, ticking).await?;
+                Ok(Team::Managers(Box::new(managers)))
+            }
         }
+    }
+
+    /// A queue in which a tick's worth waits for each client of the contest.
+    async fn managers(&self, config: &Config, ticking: Ticking) -> Result<Managers> {
+        let Ticking { mut waiting, alone, unit } = ticking;
+        let max_sessions = waiting.sessions;
+        waiting.sessions *= u32::try_from(self.clients).unwrap_or(u32::MAX);
+        let managers = if alone { 1 } else { self.clients };
+        let protocol = self.options.protocol;
+        Managers::connect(config, protocol, managers, waiting, max_sessions, unit).await
     }
 
     fn line(&self, lineup: &Lineup, (ours, theirs): (Slice, Slice)) -> String {
@@ -141,6 +158,7 @@ enum Team {
     Direct(Vec<Direct>),
     Pooled(Vec<Pooled>),
     Pgbench(Box<Pgbench>),
+    Managers(Box<Managers>),
 }
 
 impl Team {
@@ -150,6 +168,7 @@ impl Team {
             Self::Direct(players) => play(players, length).await,
             Self::Pooled(players) => play(players, length).await,
             Self::Pgbench(pgbench) => pgbench.run(length).await,
+            Self::Managers(managers) => managers.slice(length).await,
         }
     }
 }

@@ -4,6 +4,7 @@ use serde::Serialize;
 
 use crate::bench::contest::Contest;
 use crate::bench::player::Slice;
+use crate::bench::scenario::Goal;
 
 /// What a scenario achieved with a number of clients; each number is the median of the slices.
 #[derive(Clone, Debug, Serialize)]
@@ -22,6 +23,8 @@ pub(crate) struct Figure {
     pub(crate) ratio: f64,
     /// What the ratio is to reach, where that was agreed on.
     pub(crate) goal: Option<f64>,
+    /// What our operations per second are to reach, where that was.
+    pub(crate) goal_ops_per_second: Option<f64>,
     /// Passing errors, such as deadlocks, of ours in all slices.
     pub(crate) errors: u64,
     pub(crate) slices: usize,
@@ -38,6 +41,11 @@ impl Figure {
         let rates = |slices: &[Slice]| slices.iter().map(|s| s.ops_per_second).collect::<Vec<_>>();
         let (ops, floor_ops) = (rates(&ours), rates(&theirs));
         let (ops_per_second, floor_ops_per_second) = (median(&ops), median(&floor_ops));
+        let (goal, goal_ops_per_second) = match contest.scenario.goal(contest.clients) {
+            Some(Goal::Ratio(ratio)) => (Some(ratio), None),
+            Some(Goal::Speed(speed)) => (None, Some(speed)),
+            None => (None, None),
+        };
         Self {
             scenario: contest.scenario.to_string(),
             clients: contest.clients,
@@ -49,7 +57,8 @@ impl Figure {
             floor_p50_us: median_time(&theirs, |slice| slice.p50_us),
             floor_p99_us: median_time(&theirs, |slice| slice.p99_us),
             ratio: ops_per_second / floor_ops_per_second,
-            goal: contest.scenario.goal(contest.clients),
+            goal,
+            goal_ops_per_second,
             errors: ours.iter().map(|slice| slice.errors).sum(),
             slices: slices.len(),
             slice_seconds: contest.options.slice.as_secs_f64(),

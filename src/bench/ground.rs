@@ -24,6 +24,8 @@ pub(super) struct Past {
     pub(super) live: u32,
     pub(super) first_key: u32,
     pub(super) keys: u32,
+    /// Whether they came through the queue.
+    pub(super) queued: bool,
 }
 
 impl Ground {
@@ -48,6 +50,9 @@ impl Ground {
                     ],
                 )
                 .await?;
+            if past.queued {
+                client.batch_execute("select fill.history()").await?;
+            }
         }
         client.batch_execute("vacuum (analyze)").await?;
         Ok(config)

@@ -13,6 +13,7 @@
 //! | `ground` | what is registered and what has happened before the start |
 //! | `contest` | two teams take turns |
 //! | `player` | one client that does the same again and again |
+//! | `managers` | managers that place what waits, tick by tick |
 //! | `order`, `calls`, `link` | what it asks for, in which words, over which connection |
 //! | `pgbench` | the reservation through pgbench |
 //! | `figure`, `conditions` | what was measured, and where |
@@ -25,6 +26,7 @@ mod databases;
 mod figure;
 mod ground;
 mod link;
+mod managers;
 mod order;
 mod pgbench;
 mod player;
@@ -80,7 +82,11 @@ pub(crate) struct Sizes {
     #[arg(long, value_name = "N", default_value_t = 1000,
           value_parser = clap::value_parser!(u32).range(1..=10_000))]
     pub(crate) batch: u32,
-    /// Ended sessions behind `history`.
+    /// Sessions that wait before a tick, and agents that they wait for.
+    #[arg(long, value_name = "N", default_value_t = 1000,
+          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub(crate) waiting: u32,
+    /// Ended sessions behind `history` and `tick-history`.
     #[arg(long, value_name = "N", default_value_t = 1_000_000)]
     pub(crate) ended: u32,
     /// Live sessions behind `history`.

@@ -4,7 +4,7 @@ use std::mem;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 
 use crate::bench::calls::{floor, functions, transaction};
 use crate::bench::link::Link;
@@ -162,9 +162,7 @@ pub(super) async fn play<P: Player>(players: &mut Vec<P>, length: Duration) -> R
     let mut slice = Slice::default();
     let mut times = times();
     while let Some(ended) = running.join_next().await {
-        let (player, record) = ended.map_err(|error| {
-            Error::new(ErrorKind::Io, "a client ended before its time").caused_by(error)
-        })??;
+        let (player, record) = ended.map_err(ended_early)??;
         slice.ops_per_second += record.ops_per_second();
         slice.errors += record.errors;
         // Both have the same bounds.
@@ -174,6 +172,10 @@ pub(super) async fn play<P: Player>(players: &mut Vec<P>, length: Duration) -> R
     slice.p50_us = Some(times.value_at_quantile(0.5));
     slice.p99_us = Some(times.value_at_quantile(0.99));
     Ok(slice)
+}
+
+pub(super) fn ended_early(error: JoinError) -> Error {
+    Error::new(ErrorKind::Io, "a client ended before its time").caused_by(error)
 }
 
 /// What one player achieved in a slice.
@@ -206,6 +208,6 @@ async fn work<P: Player>(mut player: P, length: Duration) -> Result<(P, Record)>
 }
 
 /// Microseconds, up to an hour, to three digits.
-fn times() -> Histogram<u64> {
+pub(super) fn times() -> Histogram<u64> {
     Histogram::new_with_max(3_600_000_000, 3).expect("these bounds are valid")
 }

@@ -5,7 +5,9 @@ use std::fmt;
 use clap::ValueEnum;
 
 use crate::bench::Sizes;
+use crate::bench::calls::queue::Waiting;
 use crate::bench::ground::{Ground, Past};
+use crate::bench::managers::Unit;
 use crate::bench::order::Choice;
 
 /// What the clients ask for.
@@ -39,6 +41,16 @@ pub(crate) enum Scenario {
     ManyAgents,
     /// cold through this library's pool, beside pgbench
     Client,
+    /// place what waits, 10 distinct requests, beside a batch that is told where to go
+    Tick,
+    /// the same with as many distinct requests as sessions
+    TickShapes,
+    /// several managers tick one queue, beside one alone
+    TickManagers,
+    /// a tick over ten times as many of which none fits, beside one that places all
+    TickNoneFits,
+    /// tick with a long history behind it, beside none
+    TickHistory,
 }
 
 /// What a client does in a turn.
@@ -75,6 +87,27 @@ pub(super) enum Means {
     Pool,
     /// The pgbench program.
     Pgbench,
+    /// Managers that tick.
+    Managers(Ticking),
+}
+
+/// What managers find in their queue, and how they go about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ticking {
+    /// What waits for each client of the contest, whoever ticks.
+    pub(super) waiting: Waiting,
+    /// Whether there is one manager only, however many clients there are.
+    pub(super) alone: bool,
+    pub(super) unit: Unit,
+}
+
+/// What is to be reached at least.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Goal {
+    /// Of our operations per second to the other's.
+    Ratio(f64),
+    /// Operations per second.
+    Speed(f64),
 }
 
 /// One of two teams.
@@ -120,28 +153,38 @@ impl Scenario {
             | Self::ReleaseBatch
             | Self::History
             | Self::ManyLive
-            | Self::ManyAgents => &[1],
+            | Self::ManyAgents
+            | Self::Tick
+            | Self::TickShapes
+            | Self::TickNoneFits
+            | Self::TickHistory => &[1],
+            Self::TickManagers => &[4],
             _ => &[1, 16],
         }
     }
 
-    /// The ratio that is to be reached with so many clients, where there is such a goal. What grows
-    /// may cost 1.15 times as much as what does not.
-    pub(super) fn goal(self, clients: usize) -> Option<f64> {
+    /// What is to be reached with so many clients, where there is such a goal. What grows may cost
+    /// 1.15 times as much as what does not.
+    pub(super) fn goal(self, clients: usize) -> Option<Goal> {
         let (alone, crowded) = match self {
             Self::Cold | Self::Pair => (0.75, 0.6),
             Self::HotKey | Self::HotAgent => (0.8, 0.75),
             Self::Quota4 => (0.7, 0.6),
             Self::ClientSide => (2.0, 1.5),
-            Self::Full => return (clients == 32).then_some(0.6),
-            Self::Batch | Self::ReleaseBatch => return Some(0.4),
+            Self::Full => return (clients == 32).then_some(Goal::Ratio(0.6)),
+            Self::Batch | Self::ReleaseBatch => return Some(Goal::Ratio(0.4)),
             Self::BatchRejected => return None,
-            Self::History | Self::ManyLive | Self::ManyAgents => return Some(1.0 / 1.15),
-            Self::Client => return Some(0.9),
+            Self::History | Self::ManyLive | Self::ManyAgents | Self::TickHistory => {
+                return Some(Goal::Ratio(1.0 / 1.15));
+            }
+            Self::Client => return Some(Goal::Ratio(0.9)),
+            Self::Tick => return Some(Goal::Speed(5000.0)),
+            Self::TickShapes => return Some(Goal::Speed(700.0)),
+            Self::TickManagers | Self::TickNoneFits => return Some(Goal::Ratio(1.0)),
         };
         match clients {
-            1 => Some(alone),
-            16 => Some(crowded),
+            1 => Some(Goal::Ratio(alone)),
+            16 => Some(Goal::Ratio(crowded)),
             _ => None,
         }
     }
@@ -157,7 +200,8 @@ impl Scenario {
         match self {
             Self::Pair => Action::Pair,
             Self::Full => Action::Reject,
-            Self::Batch => Action::ReserveBatch { nth_full: None },
+            // Of those that tick it is what they are compared with.
+            Self::Batch | Self::Tick | Self::TickShapes => Action::ReserveBatch { nth_full: None },
             Self::BatchRejected => Action::ReserveBatch { nth_full: Some(10) },
             Self::ReleaseBatch => Action::ReleaseBatch,
             Self::History | Self::ManyLive | Self::ManyAgents => Action::ReserveAside,
@@ -171,8 +215,22 @@ impl Scenario {
             Self::Client => side.means = Means::Pool,
             Self::History => {
                 let keys = sizes.keys;
-                let past = Past { ended: sizes.ended, live: sizes.live, first_key: 1, keys };
-                side.ground.past.push(past);
+                let (ended, live) = (sizes.ended, sizes.live);
+                side.ground.past.push(Past { ended, live, first_key: 1, keys, queued: false });
+            }
+            Self::Tick | Self::TickManagers => side.means = ticking(sizes, |_| ()),
+            Self::TickShapes => side.means = ticking(sizes, |t| t.waiting.shapes = sizes.waiting),
+            Self::TickNoneFits => {
+                side.means = ticking(sizes, |ticking| {
+                    ticking.waiting.sessions *= 10;
+                    ticking.waiting.fits = false;
+                    ticking.unit = Unit::Tick;
+                });
+            }
+            Self::TickHistory => {
+                side.means = ticking(sizes, |_| ());
+                let (ended, keys) = (sizes.ended, sizes.keys);
+                side.ground.past.push(Past { ended, live: 0, first_key: 1, keys, queued: true });
             }
             Self::ManyLive => side.choice.first_key = 2,
             Self::ManyAgents => side = side.with_agents(sizes.many),
@@ -191,6 +249,15 @@ impl Scenario {
             },
             Self::Client => Side { name: "pgbench", means: Means::Pgbench, ..side },
             Self::History => Side { name: "no history", ..side },
+            Self::Tick | Self::TickShapes => Side { name: "reserve_sessions", ..side },
+            Self::TickManagers => {
+                Side { name: "one manager", means: ticking(sizes, |t| t.alone = true), ..side }
+            }
+            Self::TickNoneFits => {
+                let means = ticking(sizes, |ticking| ticking.unit = Unit::Tick);
+                Side { name: "a tick that places", means, ..side }
+            }
+            Self::TickHistory => Side { name: "no history", means: ticking(sizes, |_| ()), ..side },
             Self::ManyLive => Side { name: "10 live sessions", ..side },
             Self::ManyAgents => Side { name: "10 agents", ..side.with_agents(FEW) },
             _ => Side { name: "floor", means: Means::Connections(Way::Floor), ..side },
@@ -206,9 +273,16 @@ impl Scenario {
             Self::HotAgent => agents = 1,
             Self::ManyLive => {
                 keys = 2;
-                past.push(Past { ended: 0, live: FEW, first_key: 1, keys: 1 });
-                past.push(Past { ended: 0, live: sizes.many, first_key: 2, keys: 1 });
+                let live =
+                    |live, first_key| Past { ended: 0, live, first_key, keys: 1, queued: false };
+                past.push(live(FEW, 1));
+                past.push(live(sizes.many, 2));
             }
+            Self::Tick
+            | Self::TickShapes
+            | Self::TickManagers
+            | Self::TickNoneFits
+            | Self::TickHistory => agents = sizes.waiting,
             _ => {}
         }
         let chosen = if self == Self::ManyLive { 1 } else { keys };
@@ -219,6 +293,18 @@ impl Scenario {
             ground: Ground { keys, agents, quotas, past },
         }
     }
+}
+
+/// How many distinct requests are few.
+const FEW_SHAPES: u32 = 10;
+
+/// As many sessions as there are agents, few requests, room for all; but for what is changed.
+fn ticking(sizes: &Sizes, change: impl FnOnce(&mut Ticking)) -> Means {
+    let (sessions, keys) = (sizes.waiting, sizes.keys);
+    let waiting = Waiting { sessions, keys, shapes: FEW_SHAPES.min(sessions), fits: true };
+    let mut ticking = Ticking { waiting, alone: false, unit: Unit::Session };
+    change(&mut ticking);
+    Means::Managers(ticking)
 }
 
 impl Side {

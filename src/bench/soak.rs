@@ -15,10 +15,10 @@ use crate::bench::databases::Databases;
 use crate::bench::ground::Ground;
 use crate::bench::link::Link;
 use crate::bench::order::{Choice, Orders};
-use crate::bench::player::{Direct, Player};
+use crate::bench::player::{Direct, Player, ended_early};
 use crate::bench::scenario::{Action, Way};
 use crate::config::Config;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::statements as sql;
 use crate::workload::progress::Progress;
 
@@ -257,10 +257,6 @@ async fn pair_up(mut client: Direct, course: Arc<Course>) -> Result<Direct> {
         course.finish();
     }
     Ok(client)
-}
-
-fn ended_early(error: tokio::task::JoinError) -> Error {
-    Error::new(ErrorKind::Io, "a client ended before its time").caused_by(error)
 }
 
 async fn prune(client: &Client, older_than: f64) -> Result<i64> {

@@ -16,7 +16,7 @@ mod metrics;
 mod model;
 mod queue;
 mod scheduler;
-mod statements;
+pub(crate) mod statements;
 
 pub(crate) use self::herald::herald;
 pub use self::hooks::{Hooks, TickReport};

@@ -2,6 +2,7 @@
 
 pub(super) mod floor;
 pub(super) mod functions;
+pub(super) mod queue;
 pub(super) mod transaction;
 
 use tokio_postgres::Row;

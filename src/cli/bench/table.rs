@@ -46,12 +46,22 @@ fn cells(figure: &Figure) -> [String; 11] {
         format!("{:.0}", figure.floor_ops_per_second),
         millis(figure.floor_p50_us),
         format!("{:.2}", figure.ratio),
-        output::or_dash(figure.goal.map(|goal| aim(figure.ratio, goal))),
+        output::or_dash(aim_of(figure)),
         figure.errors.to_string(),
     ]
 }
 
-/// A goal, and whether it was missed.
+/// The goal of a figure: a ratio, or operations per second.
+fn aim_of(figure: &Figure) -> Option<String> {
+    let ratio = figure.goal.map(|goal| aim(figure.ratio, goal));
+    ratio.or_else(|| {
+        let goal = figure.goal_ops_per_second?;
+        let missed = if figure.ops_per_second >= goal { "" } else { " missed" };
+        Some(format!("{goal:.0}/s{missed}"))
+    })
+}
+
+/// A ratio that is to be reached, and whether it was missed.
 fn aim(ratio: f64, goal: f64) -> String {
     format!("{goal:.2}{}", if ratio >= goal { "" } else { " missed" })
 }
