@@ -153,6 +153,97 @@ async fn a_script_holds_a_session_until_it_confirms_it() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_session_waits_and_is_placed_by_commands() {
+    let db = TestDb::new().await;
+    register(&db).await;
+    assert_eq!(fine(&db, "tick").await.stdout, "nobody waits\n");
+    assert_eq!(fine(&db, "queue").await.stdout, "nobody waits\n");
+    let enqueue =
+        format!("enqueue AK --session-id {SESSION} --kernel cpu=4,mem=16g,cuda.shares=0.5");
+    assert_eq!(fine(&db, &enqueue).await.stdout, format!("enqueued: session {SESSION}\n"));
+    let again = fine(&db, &format!("{enqueue} --json")).await.json();
+    assert_eq!(again["outcome"], "already_enqueued");
+    let second = format!("enqueue AK --session-id {NOBODY} --kernel cpu=8 --priority 20 --json");
+    fine(&db, &second).await;
+
+    // The higher priority goes first, and the key may run one.
+    let tick = fine(&db, "tick --selector concentrated --json").await.json();
+    assert_eq!((&tick[0]["session_id"], &tick[0]["outcome"]), (&json!(NOBODY), &json!("placed")));
+    assert_eq!(tick[0]["kernels"][0]["agent"], "i-01");
+    assert_eq!(
+        (&tick[1]["outcome"], &tick[1]["code"]),
+        (&json!("waiting"), &json!("concurrency_limit"))
+    );
+    let tick = fine(&db, "tick --policy drf").await.stdout;
+    assert!(tick.contains("access key AK runs 1 of at most 1 sessions"), "{tick}");
+    assert!(tick.ends_with("\n0 placed, 1 wait\n"), "{tick}");
+
+    let queue = fine(&db, "queue default --json").await.json();
+    assert_eq!((&queue[0]["session_id"], &queue[0]["tries"]), (&json!(SESSION), &json!(2)));
+    assert!(queue[0]["age_seconds"].as_f64().is_some_and(|age| (0.0..60.0).contains(&age)));
+    let queue = fine(&db, "queue").await.stdout;
+    assert!(queue.lines().any(|line| line.starts_with(SESSION)), "{queue}");
+    assert_eq!(fine(&db, "queue elsewhere --json").await.json(), json!([]));
+
+    let why = fine(&db, &format!("explain session {SESSION}")).await.stdout;
+    for part in
+        ["PENDING, waits since", "tried 2 times", "concurrency_limit: ", NOBODY, "to let it in: "]
+    {
+        assert!(why.contains(part), "{part} is not in {why}");
+    }
+    for of in ["agent i-01", "key AK"] {
+        let holders = fine(&db, &format!("explain {of} --json")).await.json();
+        assert_eq!(
+            (&holders[0]["session_id"], &holders[0]["status"]),
+            (&json!(NOBODY), &json!("SCHEDULED"))
+        );
+    }
+
+    let placed = run(&db, &["cancel", NOBODY]).await;
+    assert_eq!(placed.code, Some(4), "{}", placed.stderr);
+    assert!(placed.stdout.starts_with("placed: "), "{}", placed.stdout);
+    fine(&db, &format!("release {NOBODY}")).await;
+    assert_eq!(fine(&db, "explain agent i-01").await.stdout, "nobody holds anything of it\n");
+    assert_eq!(fine(&db, "expire --older-than 1h").await.stdout, "0 cancelled\n");
+    assert_eq!(fine(&db, "expire --older-than 0s --json").await.json(), json!({ "expired": 1 }));
+    assert_eq!(fine(&db, &format!("cancel {SESSION}")).await.stdout, "already cancelled\n");
+    assert_eq!(fine(&db, "recalc queue AK --json").await.json(), json!([]));
+    assert_eq!(fine(&db, "audit").await.stdout, "sound\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_may_not_wait_is_told_why() {
+    let db = TestDb::new().await;
+    register(&db).await;
+    fine(&db, "policy put student --max-pending-sessions 1").await;
+    fine(&db, &format!("enqueue AK --session-id {SESSION} --kernel cpu=1")).await;
+    let full = run(&db, &["enqueue", "AK", "--kernel", "cpu=1"]).await;
+    assert_eq!(full.code, Some(4), "{}", full.stderr);
+    assert!(full.stdout.starts_with("rejected\n  pending_sessions: "), "{}", full.stdout);
+    fine(&db, &format!("cancel {SESSION}")).await;
+
+    for (line, code) in [
+        ("enqueue NOBODY --kernel cpu=1", "OC002"),
+        ("enqueue AK --kernel cpu=0x10", "OC001"),
+        ("enqueue AK --kernel cpu=1,agent=nowhere", "OC003"),
+        ("enqueue AK --kernel cpu=1 --priority 101", "OC005"),
+        ("enqueue AK --kernel cpu=1 --priority -1", "OC005"),
+        ("enqueue AK --kernel cpu=1 --starts-at 2030-01-01T09:00Z", "OC005"),
+        (&format!("enqueue AK --kernel cpu=1 --depends-on {KERNEL}"), "OC004"),
+        ("tick --max 0", "OC005"),
+        ("tick --tries -1", "OC005"),
+        (&format!("explain session {KERNEL}"), "OC004"),
+        ("explain agent nowhere", "OC003"),
+        ("explain key NOBODY", "OC002"),
+        ("recalc queue NOBODY", "OC002"),
+    ] {
+        let output = run(&db, &line.split(' ').collect::<Vec<_>>()).await;
+        assert_eq!(output.code, Some(1), "{line}: {}{}", output.stdout, output.stderr);
+        assert!(output.stderr.ends_with(&format!("code: {code}\n")), "{line}: {}", output.stderr);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_registry_is_kept_by_commands() {
     let db = TestDb::new().await;
     register(&db).await;
@@ -245,19 +336,20 @@ async fn what_is_unsound_is_found_and_repaired() {
         .batch_execute(
             "update occupancy.keypair set compute_used = 7;
              update occupancy.quota set used = 7;
-             update occupancy.agent set occupied_slots = '{}'",
+             update occupancy.agent set occupied_slots = '{}';
+             insert into occupancy.key_queue values ('AK', 7, '{}')",
         )
         .await
         .expect("a superuser may do harm");
     let audit = run(&db, &["audit"]).await;
     assert_eq!(audit.code, Some(3), "{}", audit.stdout);
-    assert_eq!(audit.stdout.lines().count(), 1 + 3, "{}", audit.stdout);
+    assert_eq!(audit.stdout.lines().count(), 1 + 4, "{}", audit.stdout);
 
-    for recalc in ["concurrency AK", "agents i-01", "quotas user alice"] {
+    for recalc in ["queue AK", "concurrency AK", "agents i-01", "quotas user alice"] {
         let corrections = fine(&db, &format!("recalc {recalc} --json")).await.json();
         assert_eq!(corrections.as_array().map(Vec::len), Some(1), "{recalc}: {corrections}");
     }
-    for recalc in ["concurrency", "agents", "quotas"] {
+    for recalc in ["concurrency", "agents", "quotas", "queue"] {
         let output = fine(&db, &format!("recalc {recalc} --fullscan")).await;
         assert_eq!(output.stdout, "nothing to correct\n");
     }
@@ -348,6 +440,25 @@ async fn what_cannot_be_meant_is_a_usage_error() {
         "quota put galaxy milky-way",
         "prune --older-than soon",
         "manager register cron --ttl soon",
+        "enqueue AK",
+        "enqueue AK --kernel cpu",
+        "enqueue AK --kernel {\"cpu\":1}",
+        "enqueue AK --kernel cpu=1 --cluster-mode everywhere",
+        "enqueue AK --kernel cpu=1 --priority high",
+        "enqueue AK --kernel cpu=1 --starts-at tomorrow",
+        "enqueue AK --kernel cpu=1 --starts-at 10000-01-01T00:00:00Z",
+        "enqueue AK --kernel cpu=1 --depends-on me",
+        "cancel",
+        "expire",
+        "expire --older-than -1h",
+        "tick --policy random",
+        "tick --selector nearest",
+        "explain",
+        "explain session not-an-id",
+        "recalc queue",
+        "recalc queue AK --fullscan",
+        "replay --nodes a --pods b --selector legacy",
+        "replay --nodes a --pods b --queue --selector nearest",
         "reserve AK --kernel agent=i-01,cpu=1 --manager cron",
         "demo --managers 0",
     ] {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use crate::model::KernelRequest;
+use crate::scheduling::QueuedKernel;
 use crate::slots::ResourceSlots;
 
 /// What clap shows beside the argument that it could not read.
@@ -28,16 +29,27 @@ pub(super) fn kernel(text: &str) -> Result<KernelRequest, Complaint> {
     if text.trim_start().starts_with('{') {
         return serde_json::from_str(text).map_err(|error| error.to_string());
     }
+    let QueuedKernel { kernel_id, agent, slots } = queued_kernel(text)?;
+    let agent = agent.ok_or("it names no agent: write agent=i-01,cpu=4")?;
+    Ok(KernelRequest { kernel_id, agent, slots })
+}
+
+/// `cpu=4,mem=16g`, with `agent=i-01` if it must run there, and as [`kernel`] apart from that.
+pub(super) fn queued_kernel(text: &str) -> Result<QueuedKernel, Complaint> {
+    if text.trim_start().starts_with('{') {
+        return serde_json::from_str(text).map_err(|error| error.to_string());
+    }
     let (mut agent, mut kernel_id, mut slots) = (None, None, ResourceSlots::new());
     for (name, value) in pairs(text)? {
         match name {
+            "agent" if agent.is_some() => return Err("agent is given twice".to_owned()),
+            "kernel_id" if kernel_id.is_some() => return Err("kernel_id is given twice".to_owned()),
             "agent" => agent = Some(value.to_owned()),
             "kernel_id" => kernel_id = Some(value.parse::<Uuid>().map_err(|e| e.to_string())?),
             _ => slots = add(slots, name, value)?,
         }
     }
-    let agent = agent.ok_or("it names no agent: write agent=i-01,cpu=4")?;
-    Ok(KernelRequest { kernel_id, agent, slots })
+    Ok(QueuedKernel { kernel_id, agent, slots })
 }
 
 fn pairs(text: &str) -> Result<Vec<(&str, &str)>, Complaint> {
@@ -78,9 +90,28 @@ mod tests {
     }
 
     #[test]
+    fn a_kernel_that_waits_needs_no_agent() {
+        let short = queued_kernel("cpu=4,mem=16g").expect("short form");
+        let long = r#"{"slots": {"cpu": 4, "mem": "16g"}}"#;
+        assert_eq!(queued_kernel(long).expect("JSON"), short);
+        assert_eq!(short.agent, None);
+        let there = queued_kernel("cpu=4,agent=i-01").expect("short form");
+        assert_eq!(there.agent.as_deref(), Some("i-01"));
+    }
+
+    #[test]
     fn what_cannot_be_meant_is_refused() {
-        for wrong in ["cpu=4", "agent=i-01,cpu", "agent=i-01,cpu=1,cpu=2", "agent=a,kernel_id=1"] {
+        for wrong in [
+            "cpu=4",
+            "agent=i-01,cpu",
+            "agent=i-01,cpu=1,cpu=2",
+            "agent=a,kernel_id=1",
+            "agent=a,agent=b",
+        ] {
             kernel(wrong).expect_err(wrong);
+        }
+        for wrong in ["cpu", "cpu=1,cpu=2", "kernel_id=1", "{\"cpu\": 1}"] {
+            queued_kernel(wrong).expect_err(wrong);
         }
         slots("{]").expect_err("no JSON");
         assert!(slots("").expect("nothing at all").is_empty());

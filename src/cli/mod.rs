@@ -11,6 +11,7 @@ mod holder;
 mod input;
 mod interruption;
 mod output;
+mod queue;
 mod registry;
 mod repair;
 mod replay;
@@ -112,6 +113,13 @@ enum Call {
     Manager(holder::Manager),
     Confirm(holder::Confirm),
     Reclaim(holder::Reclaim),
+    Enqueue(queue::Enqueue),
+    Cancel(queue::Cancel),
+    Expire(queue::Expire),
+    Tick(queue::Tick),
+    Queue(queue::Listing),
+    #[command(subcommand)]
+    Explain(queue::Explain),
 }
 
 /// How a command that did its work ended.
@@ -235,6 +243,12 @@ impl Call {
             Self::Manager(manager) => manager.run(handles.tracker(), json).await,
             Self::Confirm(confirm) => confirm.run(handles.tracker(), json).await,
             Self::Reclaim(reclaim) => reclaim.run(handles.tracker(), json).await,
+            Self::Enqueue(enqueue) => enqueue.run(handles.queue(), json).await,
+            Self::Cancel(cancel) => cancel.run(handles.queue(), json).await,
+            Self::Expire(expire) => expire.run(handles.queue(), json).await,
+            Self::Tick(tick) => tick.run(handles.queue(), json).await,
+            Self::Queue(listing) => listing.run(handles.queue(), json).await,
+            Self::Explain(explain) => explain.run(handles.queue(), json).await,
         }
     }
 }

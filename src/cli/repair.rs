@@ -38,7 +38,7 @@ impl Audit {
     }
 }
 
-/// Sets stored numbers right from the live sessions; safe while others reserve and release.
+/// Sets stored numbers right from the sessions; safe while others reserve, release and tick.
 #[derive(Debug, Subcommand)]
 pub(super) enum Recalc {
     /// The counts and slots of one key, or of all.
@@ -76,11 +76,21 @@ pub(super) enum Recalc {
         #[arg(long)]
         fullscan: bool,
     },
+    /// What the waiting sessions of one key ask for, or of all.
+    #[command(after_help = "Example: occupancy recalc queue AKIA\n         \
+                            occupancy recalc queue --fullscan")]
+    Queue {
+        #[arg(required_unless_present = "fullscan", conflicts_with = "fullscan")]
+        access_key: Option<String>,
+        /// Scan everything.
+        #[arg(long)]
+        fullscan: bool,
+    },
 }
 
 impl Recalc {
     pub(super) async fn run(self, handles: &Handles, json: bool) -> Result<Verdict> {
-        let (tracker, agents) = (handles.tracker(), handles.agents());
+        let (tracker, agents, queue) = (handles.tracker(), handles.agents(), handles.queue());
         let corrections = match self {
             Self::Concurrency { access_key: Some(access_key), .. } => {
                 tracker.recalc_concurrency(&access_key).await?
@@ -95,6 +105,10 @@ impl Recalc {
                 tracker.recalc_quota(&Scope::from(scope), &scope_id).await?
             }
             Self::Quotas { .. } => tracker.recalc_quotas_fullscan().await?,
+            Self::Queue { access_key: Some(access_key), .. } => {
+                queue.recalc_queue(&access_key).await?
+            }
+            Self::Queue { .. } => queue.recalc_queue_fullscan().await?,
         };
         report(&corrections, json)?;
         Ok(Verdict::Fine)

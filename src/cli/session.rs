@@ -33,7 +33,7 @@ struct Wish {
 
 /// What a session is for.
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Type {
+pub(super) enum Type {
     /// A notebook or a terminal
     Interactive,
     /// A job that runs to its end
@@ -44,18 +44,24 @@ enum Type {
     System,
 }
 
+impl From<Type> for SessionType {
+    fn from(session_type: Type) -> Self {
+        match session_type {
+            Type::Interactive => Self::Interactive,
+            Type::Batch => Self::Batch,
+            Type::Inference => Self::Inference,
+            Type::System => Self::System,
+        }
+    }
+}
+
 impl Wish {
     fn into_reservation(self) -> Reservation {
         Reservation {
             session_id: self.session_id.unwrap_or_else(Uuid::now_v7),
             access_key: self.access_key,
             kernels: self.kernels,
-            session_type: match self.session_type {
-                Type::Interactive => SessionType::Interactive,
-                Type::Batch => SessionType::Batch,
-                Type::Inference => SessionType::Inference,
-                Type::System => SessionType::System,
-            },
+            session_type: self.session_type.into(),
             project: self.project,
         }
     }
