@@ -112,6 +112,53 @@ async fn a_small_trace_goes_as_it_must() {
     assert_eq!((&shares["peak"], &shares["available"]), (&json!("1"), &json!("2")));
 }
 
+/// Every task of the trace is in one of the counts, and nothing was exceeded.
+fn adds_up(passage: &Value, tasks: u64) {
+    assert_eq!(passage["broken"], json!([]), "{passage}");
+    let of = |counts: &Value| -> u64 {
+        counts.as_object().expect("by code").values().filter_map(Value::as_u64).sum()
+    };
+    let unplaced = ["waiting", "gave_up", "rejected"].map(|name| of(&passage[name]));
+    let placed = passage["placed"].as_u64().expect("a count");
+    assert_eq!(placed + unplaced.iter().sum::<u64>(), tasks, "{passage}");
+    assert_eq!(passage["tasks"], tasks);
+    assert!(passage["audits"].as_u64() >= Some(2), "{passage}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_small_trace_goes_through_the_queue_as_it_must() {
+    let db = TestDb::new().await;
+    let before = replay_databases(&db).await;
+    let files = files(NODES, PODS);
+    let output = replay(&db, &files.nodes, &files.pods, &["--queue"]).await;
+    let report = report(&output);
+    let passages = report["passages"].as_array().expect("passages");
+    let names: Vec<_> = passages.iter().map(|p| (&p["selector"], &p["arrivals_only"])).collect();
+    let selectors = ["concentrated", "dispersed", "roundrobin", "legacy"].map(|name| json!(name));
+    let both = [json!(true), json!(false)];
+    let expected: Vec<_> =
+        both.iter().flat_map(|only| selectors.iter().map(move |name| (name, only))).collect();
+    assert_eq!(names, expected);
+    for passage in passages {
+        adds_up(passage, 5);
+        // `d` asks for more cores than a node has.
+        assert_eq!(passage["never_fit"], json!({ "cpu": 1 }), "{passage}");
+        let unplaced = if passage["arrivals_only"] == true { "waiting" } else { "gave_up" };
+        assert!(passage[unplaced]["no_agent_fits"].as_u64() >= Some(1), "{passage}");
+        assert!(passage["ticks"].as_u64() >= Some(1), "{passage}");
+    }
+
+    let options =
+        ["--queue", "--selector", "legacy", "--arrivals-only", "--keys", "1", "--limit", "0"];
+    let output = replay(&db, &files.nodes, &files.pods, &options).await;
+    let report = self::report(&output);
+    assert_eq!(report["passages"].as_array().map(Vec::len), Some(1));
+    let passage = &report["passages"][0];
+    adds_up(passage, 5);
+    assert_eq!(passage["waiting"], json!({ "concurrency_limit": 5 }));
+    leaves_no_database(&db, &before).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_malformed_trace_is_refused_before_anything_is_done() {
     let db = TestDb::new().await;
@@ -175,4 +222,25 @@ async fn openb_without_departures_fills_forty_nodes() {
     let fullest = summary["slots"].as_array().expect("slots").iter();
     let fullest = fullest.filter_map(|slot| slot["percent"].as_f64()).fold(0.0, f64::max);
     assert!((95.0..=100.0).contains(&fullest), "{summary}");
+}
+
+/// A slice of the trace: enough tasks to fill a few of its nodes.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_slice_of_openb_goes_through_the_queue() {
+    let Some([nodes, pods]) = openb() else { return };
+    let all = fs::read_to_string(pods).expect("the trace is text");
+    let slice: Vec<&str> = all.lines().take(1 + 600).collect();
+    let files = files(&fs::read_to_string(nodes).expect("the trace is text"), &slice.join("\n"));
+    let db = TestDb::new().await;
+    let options = ["--queue", "--selector", "dispersed,concentrated", "--node-count", "12"];
+    let report = report(&replay(&db, &files.nodes, &files.pods, &options).await);
+    let passages = report["passages"].as_array().expect("passages");
+    assert_eq!(passages.len(), 4);
+    for passage in passages {
+        adds_up(passage, 600);
+        assert_eq!(passage["managers"], 4);
+    }
+    let full = &passages[0];
+    assert!(full["waiting"]["no_agent_fits"].as_u64() > Some(0), "nobody waits: {full}");
+    assert!(full["gpus_at_end"].as_f64() > Some(50.0), "{full}");
 }

@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::error::Result;
 use crate::handles::Handles;
 use crate::model::{Admission, RejectionCode, Reservation, SessionType};
+use crate::scheduling::{Cancellation, Enqueued, Scheduling, SessionRequest, Tick};
 use crate::slots::ResourceSlots;
 use crate::workload::tally::Tally;
 use crate::workload::view::{Demand, Fit, View};
@@ -120,6 +121,18 @@ impl Manager {
         let admission = self.timed("reserve", answer).await?;
         self.tally.note_key(&reservation.session_type, &admission);
         Ok(admission)
+    }
+
+    pub(super) async fn enqueue(&self, request: &SessionRequest) -> Result<Enqueued> {
+        self.timed("enqueue", self.handles.queue().enqueue_session(request)).await
+    }
+
+    pub(super) async fn cancel(&self, session_id: Uuid) -> Result<Cancellation> {
+        self.timed("cancel", self.handles.queue().cancel_session(session_id)).await
+    }
+
+    pub(super) async fn tick(&self, tick: &Tick) -> Result<Vec<Scheduling>> {
+        self.timed("tick", self.handles.queue().schedule_sessions(tick)).await
     }
 
     pub(super) async fn release(&self, session_id: Uuid) -> Result<()> {

@@ -10,6 +10,7 @@ pub(crate) mod demo;
 mod end;
 mod manager;
 pub(crate) mod progress;
+pub(crate) mod queue;
 pub(crate) mod replay;
 pub(crate) mod summary;
 mod tally;
@@ -40,11 +41,17 @@ impl Crew {
     /// Connects each manager, and the watch, with a pool of its own. Without a lease: their sessions
     /// end by a plan that knows no confirmation.
     async fn connect(config: &Config, managers: usize) -> Result<Self> {
+        Self::connect_with(config, managers, 2).await
+    }
+
+    /// The same, with so many connections for each manager.
+    async fn connect_with(config: &Config, managers: usize, connections: usize) -> Result<Self> {
         let tally = Arc::new(Tally::default());
         let mut crew = Vec::with_capacity(managers);
         for number in 1..=managers {
             let config = config.clone().with_application_name(format!("manager-{number}"));
-            let handles = Handles::connect(&config.with_pool_size(2).without_lease()).await?;
+            let handles =
+                Handles::connect(&config.with_pool_size(connections).without_lease()).await?;
             crew.push(Manager::new(handles, Arc::clone(&tally)));
         }
         let config =

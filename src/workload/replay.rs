@@ -30,8 +30,8 @@ pub(crate) struct Options {
     pub(crate) managers: usize,
     /// Over how many access keys the tasks are spread.
     pub(crate) keys: u32,
-    /// Sessions that a key may run at once.
-    pub(crate) limit: i64,
+    /// Sessions that a key may run at once; `None`: as many as there is room for.
+    pub(crate) limit: Option<i64>,
     pub(crate) arrivals_only: bool,
     pub(crate) seed: u64,
 }
@@ -51,14 +51,14 @@ struct Schedule {
 
 /// Sorted by time, then by kind: at the same moment, who leaves makes room for who comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Event {
+pub(super) struct Event {
     time: u64,
-    kind: Kind,
-    pod: usize,
+    pub(super) kind: Kind,
+    pub(super) pod: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Kind {
+pub(super) enum Kind {
     Departure,
     Arrival,
     /// The departure of a task that came at the same moment.
@@ -97,7 +97,7 @@ pub(crate) async fn run(
 }
 
 /// Every node as an agent and every key, in one transaction.
-async fn register(
+pub(super) async fn register(
     config: &Config,
     handles: &Handles,
     nodes: &[Node],
@@ -107,8 +107,8 @@ async fn register(
     let transaction = client.transaction().await?;
     let (tracker, agents) =
         (handles.tracker().within(&transaction), handles.agents().within(&transaction));
-    let limit = Some(options.limit);
-    let policy = ResourcePolicy { max_concurrent_sessions: limit, ..ResourcePolicy::new("trace") };
+    let policy =
+        ResourcePolicy { max_concurrent_sessions: options.limit, ..ResourcePolicy::new("trace") };
     tracker.put_resource_policy(&policy).await?;
     for number in 0..options.keys {
         let key = key_name(number);
@@ -128,7 +128,7 @@ fn key_name(number: u32) -> String {
 }
 
 /// The trace has no owners: a key is derived from the hash of the task's name.
-fn key_of(pod: &Pod, keys: u32) -> String {
+pub(super) fn key_of(pod: &Pod, keys: u32) -> String {
     let hash = Sha256::digest(pod.name.as_bytes());
     let number = hash.iter().take(4).fold(0, |number: u32, byte| number << 8 | u32::from(*byte));
     key_name(number % keys)
@@ -136,10 +136,8 @@ fn key_of(pod: &Pod, keys: u32) -> String {
 
 impl Schedule {
     fn new(pods: Vec<Pod>, options: Options) -> Self {
-        let mut rng = StdRng::seed_from_u64(options.seed);
-        let id = |_: &Pod| uuid::Builder::from_random_bytes(rng.random()).into_uuid();
         Self {
-            session_ids: pods.iter().map(id).collect(),
+            session_ids: session_ids(&pods, options.seed),
             keys: options.keys,
             arrivals_only: options.arrivals_only,
             events: events(&pods, options.arrivals_only),
@@ -160,8 +158,14 @@ impl Schedule {
     }
 }
 
+/// An id for each task, the same for the same seed.
+pub(super) fn session_ids(pods: &[Pod], seed: u64) -> Vec<Uuid> {
+    let mut rng = StdRng::seed_from_u64(seed);
+    pods.iter().map(|_| uuid::Builder::from_random_bytes(rng.random()).into_uuid()).collect()
+}
+
 /// Arrivals and departures in the order of the trace's clock.
-fn events(pods: &[Pod], arrivals_only: bool) -> Vec<Event> {
+pub(super) fn events(pods: &[Pod], arrivals_only: bool) -> Vec<Event> {
     let arrival = |(pod, of): (usize, &Pod)| Event { time: of.arrival, kind: Kind::Arrival, pod };
     let departure = |(pod, of): (usize, &Pod)| {
         let time = of.departure?;

@@ -79,6 +79,11 @@ impl Tally {
         }
     }
 
+    /// Records how many sessions a tick placed.
+    pub(super) fn placed(&self, sessions: usize) {
+        self.counts().admitted += sessions as u64;
+    }
+
     /// Holds the key's count in an answer against its limit.
     pub(super) fn note_key(&self, session_type: &SessionType, admission: &Admission) {
         let (Some(key), Some(used)) = (&admission.access_key, admission.used) else { return };
