@@ -99,6 +99,14 @@ const SCENARIOS: [&str; 13] = [
 /// Every scenario of managers that tick.
 const TICKS: [&str; 5] = ["tick", "tick-shapes", "tick-managers", "tick-none-fits", "tick-history"];
 
+/// Every scenario of a pool that wakes schedulers.
+const WAKE_UPS: [&str; 3] = ["wake-ups", "wake-ups-batch", "wake-ups-awaited"];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_scenario_of_wake_ups_gives_a_figure() {
+    every_one_gives_a_figure(&WAKE_UPS).await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_scenario_gives_a_figure() {
     every_one_gives_a_figure(&SCENARIOS).await;

@@ -4,18 +4,20 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::bench::calls::functions;
+use crate::bench::calls::queue::{self, Waiting};
 use crate::bench::databases::Databases;
 use crate::bench::figure::Figure;
 use crate::bench::link::Link;
 use crate::bench::managers::Managers;
-use crate::bench::order::Orders;
+use crate::bench::order::{GROUP, Orders};
 use crate::bench::pgbench::Pgbench;
 use crate::bench::player::{Direct, Pooled, Slice, play};
-use crate::bench::scenario::{Action, Lineup, Means, Scenario, Side, Ticking, Way};
+use crate::bench::scenario::{Action, Lineup, Means, Scenario, Side, Ticking, WakeUps, Way};
 use crate::bench::{Options, Protocol};
 use crate::config::Config;
 use crate::error::Result;
 use crate::handles::Handles;
+use crate::scheduling::{Scheduler, SchedulerOptions};
 
 /// A scenario with a number of clients.
 pub(super) struct Contest<'a> {
@@ -112,16 +114,23 @@ impl<'a> Contest<'a> {
                 }
                 Ok(Team::Direct(players))
             }
-            Means::Pool => {
+            Means::Pool(wake_ups) => {
                 let prepared = *protocol == Protocol::Prepared;
                 let config = config.clone().with_pool_size(self.clients);
                 let config = config.with_prepared_statements(prepared).without_lease();
+                let config = config.with_wake_ups(wake_ups != WakeUps::Off);
                 let handles = Handles::connect(&config).await?;
+                let scheduler = match wake_ups {
+                    WakeUps::Awaited => Some(self.let_one_wait(&handles).await?),
+                    WakeUps::On | WakeUps::Off => None,
+                };
+                let batch = sizes.batch as usize;
                 let player = |player| {
                     let tracker = handles.tracker().clone();
-                    Pooled { tracker, orders: orders(player) }
+                    Pooled { tracker, orders: orders(player), action, batch }
                 };
-                Ok(Team::Pooled((0..self.clients).map(player).collect()))
+                let players = (0..self.clients).map(player).collect();
+                Ok(Team::Pooled { players, _scheduler: scheduler })
             }
             Means::Pgbench => {
                 let prepared = *protocol == Protocol::Prepared;
@@ -133,6 +142,14 @@ impl<'a> Contest<'a> {
                 Ok(Team::Managers(Box::new(managers)))
             }
         }
+    }
+
+    /// A session that fits nowhere, and a scheduler that hopes for it.
+    async fn let_one_wait(&self, handles: &Handles) -> Result<Scheduler> {
+        let mut link = Link::connect(handles.config(), self.options.protocol).await?;
+        let waiting = Waiting { sessions: 1, keys: 1, shapes: 1, fits: false };
+        queue::enqueue(&mut link, waiting).await?;
+        Scheduler::start(handles, SchedulerOptions::of(GROUP), ())
     }
 
     /// A queue in which a tick's worth waits for each client of the contest.
@@ -156,7 +173,11 @@ impl<'a> Contest<'a> {
 /// The clients of one side.
 enum Team {
     Direct(Vec<Direct>),
-    Pooled(Vec<Pooled>),
+    Pooled {
+        players: Vec<Pooled>,
+        /// Whom they wake; it ends with them.
+        _scheduler: Option<Scheduler>,
+    },
     Pgbench(Box<Pgbench>),
     Managers(Box<Managers>),
 }
@@ -166,7 +187,7 @@ impl Team {
     async fn slice(&mut self, length: Duration) -> Result<Slice> {
         match self {
             Self::Direct(players) => play(players, length).await,
-            Self::Pooled(players) => play(players, length).await,
+            Self::Pooled { players, .. } => play(players, length).await,
             Self::Pgbench(pgbench) => pgbench.run(length).await,
             Self::Managers(managers) => managers.slice(length).await,
         }

@@ -8,9 +8,10 @@ use tokio::task::{JoinError, JoinSet};
 
 use crate::bench::calls::{floor, functions, transaction};
 use crate::bench::link::Link;
-use crate::bench::order::Orders;
+use crate::bench::order::{Order, Orders};
 use crate::bench::scenario::{Action, Way};
 use crate::error::{Error, ErrorKind, Result};
+use crate::model::Admission;
 use crate::tracker::ConcurrencyTracker;
 
 /// What was done at once, and the time of the calls alone: neither making up what to ask for nor
@@ -128,21 +129,52 @@ impl Direct {
 pub(super) struct Pooled {
     pub(super) tracker: ConcurrencyTracker,
     pub(super) orders: Orders,
+    pub(super) action: Action,
+    /// Sessions in a batch.
+    pub(super) batch: usize,
 }
 
 impl Player for Pooled {
     async fn turn(&mut self) -> Result<Turn> {
-        let order = self.orders.draw();
-        timed(1, async {
-            let admission = self.tracker.reserve_session(&order.reservation).await?;
-            if admission.is_admitted() {
-                return Ok(());
+        match self.action {
+            Action::Pair => {
+                let order = self.orders.draw();
+                let pair = async {
+                    self.reserve(&order).await?;
+                    self.tracker.release_session(order.reservation.session_id).await.map(drop)
+                };
+                timed(1, pair).await
             }
-            Err(Error::new(ErrorKind::Database, "a session was not admitted")
-                .hint("such a run gives no figure"))
-        })
-        .await
+            Action::ReleaseBatch => {
+                let orders = self.orders.draw_batch(self.batch, None);
+                let reservations: Vec<_> =
+                    orders.into_iter().map(|order| order.reservation).collect();
+                let answers = self.tracker.reserve_sessions(&reservations).await?;
+                answers.iter().try_for_each(was_admitted)?;
+                let ids: Vec<_> = reservations.iter().map(|wish| wish.session_id).collect();
+                let release = async { self.tracker.release_sessions(&ids).await.map(drop) };
+                timed(ids.len() as u64, release).await
+            }
+            _ => {
+                let order = self.orders.draw();
+                timed(1, self.reserve(&order)).await
+            }
+        }
     }
+}
+
+impl Pooled {
+    async fn reserve(&self, order: &Order) -> Result<()> {
+        was_admitted(&self.tracker.reserve_session(&order.reservation).await?)
+    }
+}
+
+fn was_admitted(admission: &Admission) -> Result<()> {
+    if admission.is_admitted() {
+        return Ok(());
+    }
+    Err(Error::new(ErrorKind::Database, "a session was not admitted")
+        .hint("such a run gives no figure"))
 }
 
 /// What a team achieved in a slice.

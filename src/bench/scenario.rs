@@ -41,6 +41,12 @@ pub(crate) enum Scenario {
     ManyAgents,
     /// cold through this library's pool, beside pgbench
     Client,
+    /// pair through the pool with wake-ups while nobody waits, beside the pool without
+    WakeUps,
+    /// release in batches likewise
+    WakeUpsBatch,
+    /// pair through the pool while a session waits and a scheduler listens, beside the pool without
+    WakeUpsAwaited,
     /// place what waits, 10 distinct requests, beside a batch that is told where to go
     Tick,
     /// the same with as many distinct requests as sessions
@@ -84,11 +90,21 @@ pub(super) enum Means {
     /// A connection for each client.
     Connections(Way),
     /// This library's pool, with as many connections as clients.
-    Pool,
+    Pool(WakeUps),
     /// The pgbench program.
     Pgbench,
     /// Managers that tick.
     Managers(Ticking),
+}
+
+/// Whether what is freed through a pool wakes schedulers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WakeUps {
+    Off,
+    /// Nobody waits for them, unless another team lets somebody.
+    On,
+    /// A session waits that fits nowhere, and a scheduler listens.
+    Awaited,
 }
 
 /// What managers find in their queue, and how they go about it.
@@ -154,11 +170,12 @@ impl Scenario {
             | Self::History
             | Self::ManyLive
             | Self::ManyAgents
+            | Self::WakeUpsBatch
             | Self::Tick
             | Self::TickShapes
             | Self::TickNoneFits
             | Self::TickHistory => &[1],
-            Self::TickManagers => &[4],
+            Self::TickManagers | Self::WakeUps | Self::WakeUpsAwaited => &[4],
             _ => &[1, 16],
         }
     }
@@ -173,7 +190,8 @@ impl Scenario {
             Self::ClientSide => (2.0, 1.5),
             Self::Full => return (clients == 32).then_some(Goal::Ratio(0.6)),
             Self::Batch | Self::ReleaseBatch => return Some(Goal::Ratio(0.4)),
-            Self::BatchRejected => return None,
+            Self::BatchRejected | Self::WakeUpsAwaited => return None,
+            Self::WakeUps | Self::WakeUpsBatch => return Some(Goal::Ratio(0.95)),
             Self::History | Self::ManyLive | Self::ManyAgents | Self::TickHistory => {
                 return Some(Goal::Ratio(1.0 / 1.15));
             }
@@ -198,12 +216,12 @@ impl Scenario {
 
     fn action(self) -> Action {
         match self {
-            Self::Pair => Action::Pair,
+            Self::Pair | Self::WakeUps | Self::WakeUpsAwaited => Action::Pair,
             Self::Full => Action::Reject,
             // Of those that tick it is what they are compared with.
             Self::Batch | Self::Tick | Self::TickShapes => Action::ReserveBatch { nth_full: None },
             Self::BatchRejected => Action::ReserveBatch { nth_full: Some(10) },
-            Self::ReleaseBatch => Action::ReleaseBatch,
+            Self::ReleaseBatch | Self::WakeUpsBatch => Action::ReleaseBatch,
             Self::History | Self::ManyLive | Self::ManyAgents => Action::ReserveAside,
             _ => Action::Reserve,
         }
@@ -212,7 +230,10 @@ impl Scenario {
     fn ours(self, sizes: &Sizes) -> Side {
         let mut side = self.plain(sizes);
         match self {
-            Self::Client => side.means = Means::Pool,
+            Self::Client | Self::WakeUps | Self::WakeUpsBatch => {
+                side.means = Means::Pool(WakeUps::On);
+            }
+            Self::WakeUpsAwaited => side.means = Means::Pool(WakeUps::Awaited),
             Self::History => {
                 let keys = sizes.keys;
                 let (ended, live) = (sizes.ended, sizes.live);
@@ -248,6 +269,9 @@ impl Scenario {
                 ..side
             },
             Self::Client => Side { name: "pgbench", means: Means::Pgbench, ..side },
+            Self::WakeUps | Self::WakeUpsBatch | Self::WakeUpsAwaited => {
+                Side { name: "no wake-ups", means: Means::Pool(WakeUps::Off), ..side }
+            }
             Self::History => Side { name: "no history", ..side },
             Self::Tick | Self::TickShapes => Side { name: "reserve_sessions", ..side },
             Self::TickManagers => {
