@@ -31,6 +31,14 @@ declare
   waiting_ids uuid[];
   reasons jsonb[];
 begin
+  -- Most ticks of a scheduler find nobody, and some are of a group that does not exist: they lock
+  -- nothing and leave nothing.
+  if not exists (
+    select from occupancy.queued_session q
+    where q.resource_group = schedule_sessions.resource_group
+  ) then
+    return;
+  end if;
   perform occupancy.enter_ledger();
   -- Ticks of one group take turns here.
   insert into occupancy.scheduled_group (resource_group)

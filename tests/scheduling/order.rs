@@ -233,3 +233,13 @@ async fn a_tick_leaves_other_groups_alone() {
     assert_eq!(q.tick("").await, ["2 -> a1"]);
     assert_eq!(q.tick("'other'").await, ["1 -> b1"]);
 }
+
+#[tokio::test]
+async fn a_tick_that_finds_nobody_leaves_nothing_behind() {
+    let q = Queue::with(1).await;
+    let groups = "select string_agg(resource_group, ', ') from occupancy.scheduled_group";
+    q.enqueued(wanting(1, "AK", json!({"cpu": 1}))).await;
+    assert_eq!(q.tick("").await, ["1 -> a1"]);
+    assert_eq!(q.tick("'mistyped'").await, [""; 0]);
+    assert_eq!(q.platform.ask(groups).await, "default");
+}
