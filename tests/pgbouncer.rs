@@ -49,7 +49,9 @@ impl PgBouncer {
     const PORT: u16 = 6432;
 
     /// Starts one in front of the server of this URL, and waits until it answers for a database.
-    async fn start(program: &Path, url: &str, database: &str) -> Self {
+    /// A server connection serves transactions for so many seconds; with 0, a single one, so that
+    /// nothing left on it can be found.
+    async fn start(program: &Path, url: &str, database: &str, lifetime: u32) -> Self {
         let server: tokio_postgres::Config = url.parse().expect("a valid URL");
         let (host, owner) = match &server.get_hosts()[0] {
             Host::Tcp(name) => (name.clone(), User::from_name("nobody")),
@@ -64,7 +66,7 @@ impl PgBouncer {
         fs::create_dir(&directory).expect("a new directory");
         fs::set_permissions(&directory, Permissions::from_mode(0o700)).expect("ours");
         let ini = directory.join("pgbouncer.ini");
-        fs::write(&ini, configuration(&server, &host, &directory)).expect("writable");
+        fs::write(&ini, configuration(&server, &host, &directory, lifetime)).expect("writable");
 
         let mut command = Command::new(program);
         // It refuses to run as root.
@@ -132,7 +134,12 @@ impl PgBouncer {
     }
 }
 
-fn configuration(server: &tokio_postgres::Config, host: &str, directory: &Path) -> String {
+fn configuration(
+    server: &tokio_postgres::Config,
+    host: &str,
+    directory: &Path,
+    lifetime: u32,
+) -> String {
     let user = server.get_user().expect("the URL names a user");
     let password = server.get_password().map_or_else(String::new, |password| {
         format!(" password='{}'", String::from_utf8_lossy(password).replace('\'', "''"))
@@ -143,8 +150,7 @@ fn configuration(server: &tokio_postgres::Config, host: &str, directory: &Path) 
          * = host={host} port={port} user={user}{password}\n\
          [pgbouncer]\n\
          pool_mode = transaction\n\
-         ; A server connection serves one transaction, so that nothing left on it can be found.\n\
-         server_lifetime = 0\n\
+         server_lifetime = {lifetime}\n\
          auth_type = any\n\
          admin_users = occupancy\n\
          listen_addr =\n\
@@ -182,7 +188,7 @@ fn found() -> Option<PathBuf> {
 async fn prepared_statements_behind_pgbouncer_are_an_error_with_the_way_out() {
     let Some(program) = found() else { return };
     let db = TestDb::new().await;
-    let pooler = PgBouncer::start(&program, db.server_url(), db.name()).await;
+    let pooler = PgBouncer::start(&program, db.server_url(), db.name(), 0).await;
     let config: Config =
         format!("{} dbname={}", pooler.settings(), db.name()).parse().expect("valid");
     let tracker = async |prepare| {
@@ -198,12 +204,13 @@ async fn prepared_statements_behind_pgbouncer_are_an_error_with_the_way_out() {
     }
 }
 
-// The pooler takes LISTEN, and gives the server connection to somebody else.
+// The pooler takes LISTEN, and gives the server connection to somebody else. As it is usually
+// configured it keeps that connection: whoever listens there would hear itself, and nobody else.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scheduler_that_hears_nothing_polls_and_says_so() {
     let Some(program) = found() else { return };
     let db = TestDb::new().await;
-    let pooler = PgBouncer::start(&program, db.server_url(), db.name()).await;
+    let pooler = PgBouncer::start(&program, db.server_url(), db.name(), 3600).await;
     let config: Config =
         format!("{} dbname={}", pooler.settings(), db.name()).parse().expect("valid");
     let handles = Handles::connect(&config.without_lease()).await.expect("it answers");
@@ -243,7 +250,7 @@ async fn a_scheduler_that_hears_nothing_polls_and_says_so() {
 async fn the_clients_suite_passes_through_pgbouncer() {
     let Some(program) = found() else { return };
     let db = TestDb::new().await;
-    let pooler = PgBouncer::start(&program, db.server_url(), db.name()).await;
+    let pooler = PgBouncer::start(&program, db.server_url(), db.name(), 0).await;
 
     let mut suite = tokio::process::Command::new(env::current_exe().expect("this program"));
     suite.args(["client::", "--test-threads", "4"]);

@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use occupancy::{
-    Cause, Config, Handles, Hearing, Hooks, LeaseOptions, ResourceSlots, Scheduler,
-    SchedulerOptions, SchedulerState, SessionRequest, Tick, TickReport, WakeUp,
+    Cause, Config, Handles, Hearing, Heartbeat, Hooks, LeaseOptions, ResourcePolicy, ResourceSlots,
+    Scheduler, SchedulerOptions, SchedulerState, SessionRequest, Tick, TickReport, WakeUp,
 };
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -41,13 +41,17 @@ async fn handles(platform: &Platform) -> Handles {
     Handles::connect(&config(platform)).await.expect("the test database answers")
 }
 
-fn request(cpu: u32) -> SessionRequest {
+fn request(access_key: &str, cpu: u32) -> SessionRequest {
     let slots = ResourceSlots::new().with("cpu", cpu);
-    SessionRequest::new(Uuid::now_v7(), "AK").with_kernel(slots)
+    SessionRequest::new(Uuid::now_v7(), access_key).with_kernel(slots)
 }
 
 async fn enqueue(handles: &Handles, cpu: u32) -> Uuid {
-    let request = request(cpu);
+    enqueue_for(handles, "AK", cpu).await
+}
+
+async fn enqueue_for(handles: &Handles, access_key: &str, cpu: u32) -> Uuid {
+    let request = request(access_key, cpu);
     let answer = handles.queue().enqueue_session(&request).await.expect("answered");
     assert!(answer.is_accepted(), "{answer:?}");
     request.session_id
@@ -85,6 +89,21 @@ async fn until<T: Clone>(mut states: watch::Receiver<T>, state: impl FnMut(&T) -
     state.expect("waited in vain for a state").expect("the scheduler has told").clone()
 }
 
+/// How often ticks have found no room for somebody.
+fn looks(scheduler: &Scheduler) -> u64 {
+    let outcomes = scheduler.metrics().outcomes;
+    outcomes.iter().filter(|(outcome, _)| *outcome != "placed").map(|(_, times)| times).sum()
+}
+
+/// Lets a session wait that has no room, and waits for the tick that finds so: no tick that is under
+/// way explains what happens to it later.
+async fn left_waiting(handles: &Handles, scheduler: &Scheduler, access_key: &str) -> Uuid {
+    let before = looks(scheduler);
+    let id = enqueue_for(handles, access_key, 4).await;
+    wait_for("a tick to find no room", async || looks(scheduler) > before).await;
+    id
+}
+
 async fn listening(scheduler: &Scheduler) {
     until(scheduler.watch_hearing(), |hearing| *hearing == Hearing::Listening).await;
 }
@@ -97,18 +116,16 @@ async fn a_freed_slot_wakes_a_waiting_scheduler_within_100_ms() {
     let platform = platform().await;
     let (waiting, working) = (handles(&platform).await, handles(&platform).await);
     let (scheduler, mut told) = start(&waiting, every(NEVER));
+    let elsewhere = SchedulerOptions { poll: NEVER, ..SchedulerOptions::of("elsewhere") };
+    let elsewhere = start(&waiting, elsewhere).0;
     listening(&scheduler).await;
+    listening(&elsewhere).await;
 
     let mut holding = enqueue(&working, 4).await;
     assert_eq!(next(&mut told).await, (holding, Cause::Woken), "to enqueue wakes, too");
     let mut times = Vec::new();
     for _ in 0..20 {
-        let looks = scheduler.metrics().outcomes.get("no_agent_fits").copied();
-        let id = enqueue(&working, 4).await;
-        wait_for("a tick to find no room", async || {
-            scheduler.metrics().outcomes.get("no_agent_fits").copied() > looks
-        })
-        .await;
+        let id = left_waiting(&working, &scheduler, "AK").await;
         working.tracker().release_session(holding).await.expect("released");
         let freed = Instant::now();
         assert_eq!(next(&mut told).await, (id, Cause::Woken));
@@ -118,6 +135,8 @@ async fn a_freed_slot_wakes_a_waiting_scheduler_within_100_ms() {
     let best = times.iter().min().expect("some");
     assert!(*best < Duration::from_millis(100), "{times:?}");
     assert_eq!(scheduler.metrics().causes.get("polled"), None);
+    let needless = elsewhere.metrics().causes.get("woken").copied();
+    assert!(needless <= Some(1), "only when it began to listen, and not {needless:?} times");
     platform.assert_sound().await;
 }
 
@@ -131,9 +150,9 @@ async fn whatever_makes_room_wakes() {
     let (tracker, queue) = (handles.tracker(), handles.queue());
     let mut holding = enqueue(&handles, 4).await;
     assert_eq!(next(&mut told).await.0, holding);
-    for way in ["batch", "kernel", "settle", "evacuate", "clear", "status"] {
+    for way in ["batch", "kernel", "settle", "evacuate", "status", "agent"] {
         let kernel = queue.explain_agent("a1").await.expect("held")[0].kernel_id;
-        let id = enqueue(&handles, 4).await;
+        let id = left_waiting(&handles, &scheduler, "AK").await;
         match way {
             "batch" => drop(tracker.release_sessions(&[holding]).await.expect("released")),
             "kernel" => drop(tracker.release_kernel(kernel).await.expect("released")),
@@ -142,16 +161,16 @@ async fn whatever_makes_room_wakes() {
                 tracker.settle_kernel(kernel, &nothing).await.expect("settled");
             }
             "evacuate" => drop(handles.agents().evacuate_agent("a1").await.expect("evacuated")),
-            "clear" => {
-                // It ends those that wait as well.
-                assert_eq!(tracker.clear_concurrency("AK").await.expect("cleared"), 2);
-                holding = enqueue(&handles, 4).await;
-                assert_eq!(next(&mut told).await, (holding, Cause::Woken), "{way}");
-                continue;
-            }
-            _ => {
+            "status" => {
                 let ended = "TERMINATED".into();
                 queue.set_session_status(holding, &ended, None).await.expect("legal");
+            }
+            _ => {
+                let another = Heartbeat {
+                    available_slots: Some(ResourceSlots::new().with("cpu", 4)),
+                    ..Heartbeat::new("a2")
+                };
+                handles.agents().put_agent(&another).await.expect("registered");
             }
         }
         assert_eq!(next(&mut told).await, (id, Cause::Woken), "{way}");
@@ -160,6 +179,37 @@ async fn whatever_makes_room_wakes() {
         }
         holding = id;
     }
+    platform.assert_sound().await;
+}
+
+// The same where not an agent is full, but a key.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_takes_a_session_off_its_key_wakes_and_so_does_a_higher_limit() {
+    let platform = platform().await;
+    platform.run("select occupancy.put_resource_policy('open', 1)").await;
+    platform.run("select occupancy.put_keypair('AK', 'alice', 'open', domain => 'd')").await;
+    platform.run("select occupancy.put_keypair('BK', 'bob', 'open', domain => 'd')").await;
+    platform.run("select occupancy.put_agent('a1', '{\"cpu\": 100}')").await;
+    let handles = handles(&platform).await;
+    let (scheduler, mut told) = start(&handles, every(NEVER));
+    listening(&scheduler).await;
+    let first = enqueue(&handles, 4).await;
+    assert_eq!(next(&mut told).await.0, first);
+
+    let second = left_waiting(&handles, &scheduler, "AK").await;
+    handles.tracker().terminate_session(first).await.expect("terminating");
+    assert_eq!(next(&mut told).await, (second, Cause::Woken));
+
+    let third = left_waiting(&handles, &scheduler, "AK").await;
+    let two = ResourcePolicy { max_concurrent_sessions: Some(2), ..ResourcePolicy::new("open") };
+    handles.tracker().put_resource_policy(&two).await.expect("changed");
+    assert_eq!(next(&mut told).await, (third, Cause::Woken));
+
+    // Of another user's quota, since what waits for its own key is ended along with it.
+    platform.run("select occupancy.put_quota('domain', 'd', 2)").await;
+    let fourth = left_waiting(&handles, &scheduler, "BK").await;
+    handles.tracker().clear_concurrency("AK").await.expect("cleared");
+    assert_eq!(next(&mut told).await, (fourth, Cause::Woken));
     platform.assert_sound().await;
 }
 
@@ -186,7 +236,7 @@ async fn a_wake_up_names_the_groups_that_wait_and_where_nobody_does_there_is_non
     assert_eq!(platform.ask(wake).await, "0");
     platform.run("select occupancy.put_agent('b1', '{\"cpu\": 4}', 'other')").await;
     for group in ["other", "default", "other"] {
-        let request = request(1).with_resource_group(group);
+        let request = request("AK", 1).with_resource_group(group);
         handles
             .queue()
             .enqueue_session(&request)
