@@ -15,8 +15,9 @@ use super::statements as sql;
 use crate::config::Config;
 use crate::error::{Error, ErrorKind, Result};
 
-/// Between two wake-ups of a process: however much it frees, it says so at most 40 times a second.
-const SPACING: Duration = Duration::from_millis(25);
+/// Between two wake-ups of a process: however much it frees, it says so at most 20 times a second.
+/// Half of the 100 ms in which a scheduler is to know.
+const SPACING: Duration = Duration::from_millis(50);
 /// After one that failed.
 const REST: Duration = Duration::from_secs(1);
 /// Nobody waits for it, but the connection may be dead.
