@@ -27,8 +27,7 @@ as $$
   select 20, occupancy.queue_violation(
     'kernel_id_taken', 'session', (waiting).session_id::text, null, null, null, null,
     'a kernel id belongs to another session by now')
-  where (waiting).kernels @> '[{"generated": false}]'
-    and occupancy.kernels_taken((waiting).kernels);
+  where occupancy.kernels_taken((waiting).kernels);
 $$;
 
 comment on function occupancy.blocking_violations(occupancy.queued_session) is

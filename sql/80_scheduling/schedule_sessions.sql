@@ -28,6 +28,7 @@ declare
   d occupancy.tick_decision;
   placed_ids uuid[];
   placed_on jsonb[];
+  robbed uuid[];
   waiting_ids uuid[];
   reasons jsonb[];
 begin
@@ -57,11 +58,20 @@ begin
   shapes := occupancy.read_tick_shapes(sessions.shapes, selector);
   agents := occupancy.read_tick_agents(resource_group, selector, last_agent, shapes);
   counters := occupancy.read_tick_counters(resource_group, sessions, shapes.names);
-  d := occupancy.decide_tick(
-    policy, selector, policy = 'fifo' and tries = 0, sessions, shapes, agents, counters);
-
-  select coalesce(array_agg(p.session_id), '{}'), array_agg(p.kernels) into placed_ids, placed_on
-  from occupancy.placed_parts(sessions, agents, d) as p;
+  loop
+    d := occupancy.decide_tick(
+      policy, selector, policy = 'fifo' and tries = 0, sessions, shapes, agents, counters);
+    select coalesce(array_agg(p.session_id), '{}'), array_agg(p.kernels) into placed_ids, placed_on
+    from occupancy.placed_parts(sessions, agents, d) as p;
+    robbed := occupancy.insert_placed_kernels(placed_ids, placed_on);
+    exit when robbed is null;
+    -- Somebody whom no lock of ours stops has reserved with their kernel ids since we looked. They
+    -- wait, and what they would have had is for the others.
+    sessions.blocked := array(
+      select s.blocked or s.id = any (robbed)
+      from unnest(sessions.ids, sessions.blocked) with ordinality as s (id, blocked, n)
+      order by s.n);
+  end loop;
   perform occupancy.write_tick(resource_group, placed_ids, placed_on);
   select array_agg(sessions.ids[v.session]), array_agg(v.violations) into waiting_ids, reasons
   from occupancy.tick_violations(resource_group, sessions, shapes, counters, d) as v;

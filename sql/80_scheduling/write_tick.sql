@@ -8,36 +8,17 @@ language plpgsql volatile
 as $$
 declare
   moment constant timestamptz := occupancy.clock();
-  wanted bigint;
-  written bigint;
 begin
-  -- What the ledger says of a reserved session: kernels, then counters, then who has a slot.
-  with placed as (
-    select p.session_id, (k.kernel ->> 'kernel_id')::uuid as kernel_id, k.position::integer,
-           (k.kernel ->> 'generated')::boolean as id_generated, k.kernel ->> 'agent' as agent_id,
-           k.kernel -> 'slots' as slots
-    from unnest(placed_ids, kernels) as p (session_id, kernels)
-    cross join lateral jsonb_array_elements(p.kernels) with ordinality as k (kernel, position)
-  ), started as (
-    insert into occupancy.kernel (
-      kernel_id, session_id, position, id_generated, agent_id, requested_slots)
-    select p.kernel_id, p.session_id, p.position, p.id_generated, p.agent_id, p.slots
-    from placed p
-    order by p.kernel_id
-    on conflict do nothing
-    returning 1
-  ), sums as (
-    select p.agent_id, occupancy.slots_sum(p.slots) as slots from placed p group by p.agent_id
-  ), agents_charged as (
-    update occupancy.agent a
-    set occupied_slots = occupancy.slots_plus(a.occupied_slots, s.slots)
-    from sums s where a.agent_id = s.agent_id
+  -- What the ledger says of a reserved session beside its kernels: counters, then who has a slot.
+  with sums as (
+    select k.kernel ->> 'agent' as agent_id, occupancy.slots_sum(k.kernel -> 'slots') as slots
+    from unnest(kernels) as p (kernels)
+    cross join lateral jsonb_array_elements(p.kernels) as k (kernel)
+    group by k.kernel ->> 'agent'
   )
-  select (select count(*) from placed), (select count(*) from started) into wanted, written;
-  if written < wanted then
-    raise exception 'a kernel id was taken meanwhile'
-      using errcode = 'serialization_failure', hint = 'repeat the call';
-  end if;
+  update occupancy.agent a
+  set occupied_slots = occupancy.slots_plus(a.occupied_slots, s.slots)
+  from sums s where a.agent_id = s.agent_id;
 
   with placed as materialized (
     select s.session_id, s.access_key, s.session_type = 'system' as system, s.project, k.user_id,
@@ -108,5 +89,5 @@ $$;
 
 comment on function occupancy.write_tick(text, uuid[], jsonb[]) is
   'Internal. Writes what a tick decided to place; kernels: those of each session, with their '
-  'agents. All locks are held.';
+  'agents, which are written already. All locks are held.';
 revoke all on function occupancy.write_tick(text, uuid[], jsonb[]) from public;

@@ -1,7 +1,7 @@
 //! A tick and somebody else, in every order that matters: each is forced, one holds what the other
 //! waits for.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_postgres::Client;
 
 use super::{Queue, but, enqueue, ids, tick, wanting};
@@ -303,6 +303,128 @@ async fn who_forgets_waits_for_nobody_who_takes_a_session_out_of_the_queue() {
         q.release(3).await;
         assert_eq!(q.ask(prune).await, "3");
         q.platform.assert_empty().await;
+    }
+}
+
+/// An agent of another group, and a reservation there for another user: a tick of the group
+/// `default` holds no row that it needs.
+async fn elsewhere(q: &Queue, kernel_ids: &[u128]) -> Call {
+    q.run("select occupancy.put_agent('b1', '{\"cpu\": 4}', 'other')").await;
+    let kernels =
+        kernel_ids.iter().map(|&n| json!({"kernel_id": id(n), "agent": "b1", "slots": {}}));
+    Call::new("BK", &[]).with_id(id(9)).with_kernels(kernels.collect())
+}
+
+/// A request to wait, whose kernels have these ids.
+fn wanting_as(n: u128, kernel_ids: &[u128], slots: &Value) -> Value {
+    let kernels = kernel_ids.iter().map(|&n| json!({"kernel_id": id(n), "slots": slots}));
+    but(wanting(n, "AK", json!({})), json!({"kernels": kernels.collect::<Value>()}))
+}
+
+#[tokio::test]
+async fn a_kernel_id_that_is_taken_meanwhile_keeps_its_session_waiting_and_nobody_else() {
+    // The tick has looked at all sessions and is about to write, when somebody else, whom none of
+    // its locks stops, reserves with a kernel id of the first. That one has to wait; what it was to
+    // have goes to the third, which would have found no room beside it.
+    let q = Queue::with(1).await;
+    q.enqueued(wanting_as(1, &[101, 102], &json!({"cpu": 1}))).await;
+    q.enqueued(wanting(2, "AK", json!({"cpu": 1}))).await;
+    q.enqueued(wanting(3, "AK", json!({"cpu": 3}))).await;
+    let call = elsewhere(&q, &[102]).await;
+    let holder = q.platform.begin().await;
+    reserve(&holder, &call).await.expect("admitted");
+    let ticking = q.platform.blocked(|client| async move { tick(&client, "").await }).await;
+    holder.batch_execute("commit").await.expect("committed");
+    let answer = ticking.await.expect("ended").expect("answered");
+    assert_eq!(answer, ["1 waiting kernel_id_taken", "2 -> a1", "3 -> a1"]);
+    q.platform.assert_sound().await;
+    let left = format!("select count(*) from occupancy.kernels where session_id = '{}'", id(1));
+    assert_eq!(q.ask(&left).await, "0");
+    assert_eq!(q.tick("").await, ["1 waiting no_agent_fits kernel_id_taken"]);
+    q.platform.assert_no_conflict_logged().await;
+}
+
+#[tokio::test]
+async fn a_kernel_id_that_is_taken_in_vain_keeps_nobody_waiting() {
+    // As before, but the reservation is rolled back.
+    let q = Queue::with(1).await;
+    q.enqueued(wanting_as(1, &[101], &json!({"cpu": 1}))).await;
+    let call = elsewhere(&q, &[101]).await;
+    let holder = q.platform.begin().await;
+    reserve(&holder, &call).await.expect("admitted");
+    let ticking = q.platform.blocked(|client| async move { tick(&client, "").await }).await;
+    holder.batch_execute("rollback").await.expect("rolled back");
+    assert_eq!(ticking.await.expect("ended").expect("answered"), ["1 -> a1"]);
+    q.platform.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_reservation_that_waits_for_a_kernel_id_gets_it_from_a_tick_that_places_its_session_not()
+{
+    // A tick has the first id of a session and waits for the second, which is being taken; for the
+    // first waits a reservation. Since the session is not placed, its first id is free again, as
+    // soon as the tick knows.
+    let q = Queue::with(1).await;
+    q.enqueued(wanting_as(1, &[101, 102], &json!({"cpu": 1}))).await;
+    let call = elsewhere(&q, &[102]).await;
+    q.run("select occupancy.put_keypair('CK', 'carol', 'open')").await;
+    q.run("select occupancy.put_agent('c1', '{\"cpu\": 4}', 'third')").await;
+    let holder = q.platform.begin().await;
+    reserve(&holder, &call).await.expect("admitted");
+    let ticking = q.platform.blocked(|client| async move { tick(&client, "").await }).await;
+    let late = Call { access_key: "CK".to_owned(), ..call }.with_id(id(8));
+    let late = late.with_kernels(json!([{"kernel_id": id(101), "agent": "c1", "slots": {}}]));
+    let late = q.platform.blocked_reservation(&late).await;
+    holder.batch_execute("commit").await.expect("committed");
+    let answer = ticking.await.expect("ended").expect("answered");
+    assert_eq!(answer, ["1 waiting kernel_id_taken"]);
+    assert_eq!(late.await.expect("ended").expect("answered").outcome, "admitted");
+    q.platform.assert_sound().await;
+    q.platform.assert_no_conflict_logged().await;
+}
+
+#[tokio::test]
+async fn a_tick_and_a_reservation_with_the_same_kernel_ids_do_not_deadlock() {
+    // The session that waits and a reservation have two kernel ids in common, which each of them
+    // names in another order. The reservation has written the lower one, and waits for one in
+    // between that somebody else is taking, when the tick comes.
+    let q = Queue::with(1).await;
+    q.enqueued(wanting_as(1, &[103, 101], &json!({"cpu": 1}))).await;
+    q.enqueued(wanting(2, "AK", json!({"cpu": 1}))).await;
+    let call = elsewhere(&q, &[101, 102, 103]).await;
+    let holder = q.platform.begin().await;
+    let between = format!(
+        "insert into occupancy.kernel (
+           kernel_id, session_id, position, id_generated, agent_id, requested_slots)
+         values ('{}', '{}', 1, true, 'b1', '{{}}')",
+        id(102),
+        id(7)
+    );
+    holder.batch_execute(&between).await.expect("written");
+    let reserving = q.platform.blocked_reservation(&call).await;
+    let ticking = q.platform.blocked(|client| async move { tick(&client, "").await }).await;
+    holder.batch_execute("rollback").await.expect("rolled back");
+    assert_eq!(reserving.await.expect("ended").expect("answered").outcome, "admitted");
+    let answer = ticking.await.expect("ended").expect("answered");
+    assert_eq!(answer, ["1 waiting kernel_id_taken", "2 -> a1"]);
+    q.platform.assert_sound().await;
+    q.platform.assert_no_conflict_logged().await;
+}
+
+#[tokio::test]
+async fn an_id_that_a_kernel_was_given_by_the_queue_may_be_taken_like_any_other() {
+    // Nobody is told such an id before its session is placed, and nobody guesses it. A tick does not
+    // rely on that: who has the id from elsewhere stops that session, and nobody else.
+    let q = one_waits().await;
+    let given = "select min(kernels #>> '{0,kernel_id}') from occupancy.queued_session";
+    let given = q.ask(given).await;
+    let kernels = json!([{"kernel_id": given, "agent": "b1", "slots": {}}]);
+    let call = elsewhere(&q, &[]).await.with_kernels(kernels);
+    let admission = reserve(&q.platform.admin, &call).await.expect("answered");
+    assert_eq!(admission.outcome, "admitted");
+    q.enqueued(wanting(2, "AK", json!({"cpu": 1}))).await;
+    for answer in [&["1 waiting kernel_id_taken", "2 -> a1"][..], &["1 waiting kernel_id_taken"]] {
+        assert_eq!(q.tick("").await, answer);
     }
 }
 
