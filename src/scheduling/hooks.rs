@@ -39,9 +39,10 @@ pub struct TickReport {
     pub cause: Cause,
     /// From sending it to its answer.
     pub took: Duration,
-    /// What it made of each session that it looked at, in that order. An error whose
-    /// [kind](crate::Error::kind) is `Connection` leaves open whether it placed any: those are found
-    /// as sessions that are [`Scheduled`](crate::SessionStatus::Scheduled).
+    /// What it made of each session that it looked at, in that order. An error that
+    /// [passes](crate::Error::is_transient), such as a server that went away, leaves open whether it
+    /// placed any: those are found as sessions that are
+    /// [`Scheduled`](crate::SessionStatus::Scheduled).
     pub result: Result<Vec<Scheduling>>,
 }
 
