@@ -31,6 +31,15 @@ const ABOUT_CONNECTIONS: [&str; 5] = [
     "client::statements_are_prepared_once_a_connection_if_asked_for",
 ];
 
+/// What a pooler has towards the server.
+#[derive(Clone, Copy)]
+enum Connections {
+    /// A new connection for each transaction, so that nothing left on one can be found.
+    OfOneTransaction,
+    /// One for all transactions of all clients: whatever a client leaves on it, it finds there.
+    Single,
+}
+
 /// A PgBouncer that ends with this value.
 struct PgBouncer {
     process: Child,
@@ -49,9 +58,7 @@ impl PgBouncer {
     const PORT: u16 = 6432;
 
     /// Starts one in front of the server of this URL, and waits until it answers for a database.
-    /// A server connection serves transactions for so many seconds; with 0, a single one, so that
-    /// nothing left on it can be found.
-    async fn start(program: &Path, url: &str, database: &str, lifetime: u32) -> Self {
+    async fn start(program: &Path, url: &str, database: &str, connections: Connections) -> Self {
         let server: tokio_postgres::Config = url.parse().expect("a valid URL");
         let (host, owner) = match &server.get_hosts()[0] {
             Host::Tcp(name) => (name.clone(), User::from_name("nobody")),
@@ -66,7 +73,7 @@ impl PgBouncer {
         fs::create_dir(&directory).expect("a new directory");
         fs::set_permissions(&directory, Permissions::from_mode(0o700)).expect("ours");
         let ini = directory.join("pgbouncer.ini");
-        fs::write(&ini, configuration(&server, &host, &directory, lifetime)).expect("writable");
+        fs::write(&ini, configuration(&server, &host, &directory, connections)).expect("writable");
 
         let mut command = Command::new(program);
         // It refuses to run as root.
@@ -138,8 +145,12 @@ fn configuration(
     server: &tokio_postgres::Config,
     host: &str,
     directory: &Path,
-    lifetime: u32,
+    connections: Connections,
 ) -> String {
+    let connections = match connections {
+        Connections::OfOneTransaction => "server_lifetime = 0",
+        Connections::Single => "default_pool_size = 1",
+    };
     let user = server.get_user().expect("the URL names a user");
     let password = server.get_password().map_or_else(String::new, |password| {
         format!(" password='{}'", String::from_utf8_lossy(password).replace('\'', "''"))
@@ -150,7 +161,7 @@ fn configuration(
          * = host={host} port={port} user={user}{password}\n\
          [pgbouncer]\n\
          pool_mode = transaction\n\
-         server_lifetime = {lifetime}\n\
+         {connections}\n\
          auth_type = any\n\
          admin_users = occupancy\n\
          listen_addr =\n\
@@ -188,7 +199,8 @@ fn found() -> Option<PathBuf> {
 async fn prepared_statements_behind_pgbouncer_are_an_error_with_the_way_out() {
     let Some(program) = found() else { return };
     let db = TestDb::new().await;
-    let pooler = PgBouncer::start(&program, db.server_url(), db.name(), 0).await;
+    let pooler =
+        PgBouncer::start(&program, db.server_url(), db.name(), Connections::OfOneTransaction).await;
     let config: Config =
         format!("{} dbname={}", pooler.settings(), db.name()).parse().expect("valid");
     let tracker = async |prepare| {
@@ -204,13 +216,14 @@ async fn prepared_statements_behind_pgbouncer_are_an_error_with_the_way_out() {
     }
 }
 
-// The pooler takes LISTEN, and gives the server connection to somebody else. As it is usually
-// configured it keeps that connection: whoever listens there would hear itself, and nobody else.
+// The pooler takes LISTEN, and gives the server connection to somebody else. Whoever listens there
+// hears what he sends himself, if he gets the same connection again, and nobody else: here he always
+// does, and has to find out all the same.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_scheduler_that_hears_nothing_polls_and_says_so() {
     let Some(program) = found() else { return };
     let db = TestDb::new().await;
-    let pooler = PgBouncer::start(&program, db.server_url(), db.name(), 3600).await;
+    let pooler = PgBouncer::start(&program, db.server_url(), db.name(), Connections::Single).await;
     let config: Config =
         format!("{} dbname={}", pooler.settings(), db.name()).parse().expect("valid");
     let handles = Handles::connect(&config.without_lease()).await.expect("it answers");
@@ -250,7 +263,8 @@ async fn a_scheduler_that_hears_nothing_polls_and_says_so() {
 async fn the_clients_suite_passes_through_pgbouncer() {
     let Some(program) = found() else { return };
     let db = TestDb::new().await;
-    let pooler = PgBouncer::start(&program, db.server_url(), db.name(), 0).await;
+    let pooler =
+        PgBouncer::start(&program, db.server_url(), db.name(), Connections::OfOneTransaction).await;
 
     let mut suite = tokio::process::Command::new(env::current_exe().expect("this program"));
     suite.args(["client::", "--test-threads", "4"]);

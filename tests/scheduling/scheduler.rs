@@ -410,6 +410,53 @@ async fn a_tick_that_fails_is_told_and_repeated() {
     assert!(short.expect_err("too often").hint_text().is_some());
 }
 
+/// Tells how many sessions each tick placed, or the SQLSTATE that it failed with.
+struct Counter(UnboundedSender<(Cause, Result<usize, Option<String>>)>);
+
+impl Hooks for Counter {
+    async fn after_tick(&self, report: &TickReport) {
+        let result = match &report.result {
+            Ok(_) => Ok(report.placed().count()),
+            Err(error) => Err(error.sqlstate().map(ToOwned::to_owned)),
+        };
+        let _ = self.0.send((report.cause, result));
+    }
+}
+
+// The first tick fails with an error after which a call of the pool is repeated without a word. Were
+// a tick, it could have placed somebody whose answer was lost, and nobody would be told.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tick_is_sent_once_whatever_it_fails_with() {
+    let platform = platform().await;
+    platform
+        .run(
+            "create sequence public.tries;
+             create function public.fail_once() returns trigger language plpgsql security definer as $$
+             begin
+               if nextval('public.tries') = 1 then
+                 raise exception 'not now' using errcode = 'serialization_failure';
+               end if;
+               return old;
+             end $$;
+             create trigger fails before delete on occupancy.queued_session
+               for each row execute function public.fail_once();",
+        )
+        .await;
+    let handles = handles(&platform).await;
+    enqueue(&handles, 1).await;
+    let options = SchedulerOptions { wake_up: WakeUp::Poll, ..every(NEVER) };
+    let (counter, mut told) = unbounded_channel();
+    let scheduler = Scheduler::start(&handles, options, Counter(counter)).expect("started");
+    let mut next =
+        async || timeout(PATIENCE, told.recv()).await.expect("in time").expect("it lives");
+    assert_eq!(next().await, (Cause::Started, Err(Some("40001".to_owned()))));
+    assert_eq!(next().await, (Cause::Repeated, Ok(1)));
+    scheduler.stop().await;
+    let metrics = scheduler.metrics();
+    assert_eq!((metrics.ticks, metrics.ticks_failed), (1, 1));
+    assert_eq!(platform.ask("select last_value from public.tries").await, "2");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn schedulers_of_one_group_place_no_session_twice() {
     let platform = platform().await;
