@@ -659,6 +659,13 @@ async fn duplicates_inside_a_batch_are_repeats() {
     assert_eq!(answers[0]["kernels"], answers[5]["kernels"]);
     assert_eq!(f.key("AK").await.0, 1);
     f.assert_sound().await;
+
+    // The first with an id finds no room. What was claimed for it is the second's by then.
+    let system = with(one(3), json!({"session_type": "system"}));
+    let answers = f.reserve_all(&[one(3), system]).await;
+    assert_eq!(each(&answers, "outcome"), ["rejected", "admitted"]);
+    assert_eq!(f.key("AK").await.0, 1);
+    f.assert_sound().await;
 }
 
 /// A random platform: the calls that limit it.

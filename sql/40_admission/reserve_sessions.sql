@@ -26,6 +26,7 @@ declare
   has_quotas boolean;
   batch occupancy.batch;
   decided occupancy.batch;
+  weighed occupancy.counter[];
   counters occupancy.counter[];
   obstacles occupancy.counter[];
 begin
@@ -45,24 +46,20 @@ begin
     batch := occupancy.answer_taken(batch, claimed);
   end if;
   repeated := cardinality(claimed) < cardinality(batch.sessions);
+  -- Nobody creates one before this transaction ends (see enter_ledger).
+  has_quotas := exists (select from occupancy.quota);
+  weighed := occupancy.weigh_batch(batch, has_quotas);
 
   -- What is not there to be locked is not there for this batch: locked later, it would be out of
   -- order.
-  held_owners := array(
-    select row(k.access_key, k.user_id, k.domain)::occupancy.key_owner
-    from occupancy.keypair k where k.access_key = any (access_keys)
-    order by k.access_key for no key update);
-  held_groups := array(
-    select row(a.agent_id, a.resource_group)::occupancy.agent_group
-    from occupancy.agent a where a.agent_id = any (agent_ids)
-    order by a.agent_id for no key update);
+  held_owners := occupancy.lock_keys(access_keys);
+  held_groups := occupancy.lock_agents(agent_ids);
   moved := held_owners is distinct from owners or held_groups is distinct from groups;
   if moved then
     batch.sessions :=
       occupancy.with_scopes(batch.sessions, batch.kernels, held_owners, held_groups);
+    weighed := occupancy.weigh_batch(batch, has_quotas);
   end if;
-  -- Nobody creates one before this transaction ends (see enter_ledger).
-  has_quotas := exists (select from occupancy.quota);
   if has_quotas then
     has_quotas := occupancy.lock_quotas(
       array(select s.user_id from unnest(batch.sessions) as s where s.session_type <> 'system'),
@@ -75,7 +72,7 @@ begin
 
   -- Whoever touches only counters that have room for all of the batch is admitted wherever it
   -- stands in it. The others are decided one by one, in input order.
-  counters := occupancy.weigh_batch(batch, has_quotas);
+  counters := occupancy.read_counters(weighed, has_quotas);
   obstacles := array(select c from unnest(counters) as c where c.used + c.asked > c.max);
   loop
     decided := batch;
@@ -89,10 +86,9 @@ begin
       || occupancy.weigh_kernels(batch.kernels);
   end loop;
   if cardinality(decided.sessions) < cardinality(batch.sessions) then
-    counters := occupancy.weigh_batch(decided, has_quotas);
+    counters := occupancy.read_counters(
+      occupancy.weigh_batch(decided, has_quotas), has_quotas);
   end if;
-  insert into occupancy.session_concurrency (access_key, session_id, system)
-  select s.access_key, s.session_id, s.session_type = 'system' from unnest(decided.sessions) as s;
   perform occupancy.charge_counters(counters);
   perform occupancy.settle_claims(claimed, decided.sessions, moved or repeated);
   if held.epochs is null then

@@ -8,11 +8,20 @@ language plpgsql volatile
 as $$
 begin
   if cardinality(admitted) < cardinality(claimed) then
-    delete from occupancy.session s
-    where s.session_id = any (array(
-      select unnest(claimed) except select a.session_id from unnest(admitted) as a));
+    declare
+      withdrawn constant uuid[] := array(
+        select unnest(claimed) except select a.session_id from unnest(admitted) as a);
+    begin
+      delete from occupancy.session_concurrency c where c.session_id = any (withdrawn);
+      delete from occupancy.session s where s.session_id = any (withdrawn);
+    end;
   end if;
   if corrected then
+    update occupancy.session_concurrency c
+    set access_key = a.access_key, system = a.session_type = 'system'
+    from unnest(admitted) as a
+    where c.session_id = a.session_id
+      and (c.access_key, c.system) <> (a.access_key, a.session_type = 'system');
     update occupancy.session s
     set access_key = a.access_key, session_type = a.session_type, user_id = a.user_id,
         project = a.project, resource_group = a.resource_group, domain = a.domain
@@ -26,7 +35,7 @@ end;
 $$;
 
 comment on function occupancy.settle_claims(uuid[], occupancy.asked_session[], boolean) is
-  'Internal. Withdraws the claims of a batch whose sessions are not admitted. corrected: some of the '
+  'Internal. Withdraws the claims of a batch, and the slots, whose sessions are not admitted. corrected: some of the '
   'others may have been made for another session with the same id, or before a key or an agent '
   'changed hands.';
 revoke all on function occupancy.settle_claims(uuid[], occupancy.asked_session[], boolean)

@@ -14,6 +14,6 @@ end;
 $$;
 
 comment on function occupancy.weigh_batch(occupancy.batch, boolean) is
-  'Internal. What a batch asks of every counter together, with what it has in use and its limit. '
-  'All of them are locked.';
+  'Internal. What a batch asks of every counter together, which needs no lock: read_counters adds '
+  'what each has in use, and its limit.';
 revoke all on function occupancy.weigh_batch(occupancy.batch, boolean) from public;

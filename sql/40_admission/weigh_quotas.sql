@@ -13,8 +13,8 @@ begin
         ('resource_group', s.resource_group), ('domain', s.domain)
       ) as c (scope, scope_id)
       where s.session_type <> 'system'
-    ), held as materialized (
-      select q.* from occupancy.quota q
+    ), present as materialized (
+      select q.scope, q.scope_id from occupancy.quota q
       where q.scope_id = any (array(select distinct c.scope_id from charged c))
     ), counted as materialized (
       select c.scope, c.scope_id, count(*) as sessions
@@ -23,25 +23,20 @@ begin
       select c.scope, c.scope_id, k.slots, count(*) as times
       from charged c
       join unnest(batch.kernels) as k on k.session = c.position
-      where (c.scope, c.scope_id) in (select h.scope, h.scope_id from held h)
+      where (c.scope, c.scope_id) in (select q.scope, q.scope_id from present q)
       group by c.scope, c.scope_id, k.slots
-    ), asked as materialized (
-      select p.scope, p.scope_id, (p.entry).key as slot, sum(p.times * (p.entry).value::numeric) as amount
-      from (select placed.*, jsonb_each_text(placed.slots) as entry from placed) as p
-      group by p.scope, p.scope_id, (p.entry).key
     )
-    select row(
-      h.scope, h.scope_id, null, h.used, c.sessions, h.max_concurrent_sessions)::occupancy.counter
-    from counted c join held h on h.scope = c.scope and h.scope_id = c.scope_id
+    select row(c.scope, c.scope_id, null, null, c.sessions, null)::occupancy.counter
+    from counted c
     union all
     select row(
-      h.scope, h.scope_id, a.slot, coalesce((h.occupied_slots ->> a.slot)::numeric, 0), a.amount,
-      occupancy.slot_limit(h.total_resource_slots, a.slot, h.default_for_unspecified)
+      p.scope, p.scope_id, (p.entry).key, null, sum(p.times * (p.entry).value::numeric), null
     )::occupancy.counter
-    from asked a join held h on h.scope = a.scope and h.scope_id = a.scope_id);
+    from (select placed.*, jsonb_each_text(placed.slots) as entry from placed) as p
+    group by p.scope, p.scope_id, (p.entry).key);
 end;
 $$;
 
 comment on function occupancy.weigh_quotas(occupancy.batch) is
-  'Internal. What sessions ask of every quota together. The quotas are locked.';
+  'Internal. What sessions ask of every quota together.';
 revoke all on function occupancy.weigh_quotas(occupancy.batch) from public;

@@ -23,7 +23,8 @@ declare
   freed occupancy.counter[];
 begin
   perform occupancy.give_back_slots(session_ids);
-  freed := occupancy.freed_counters(occupancy.weigh_batch(batch, has_quotas));
+  freed := occupancy.freed_counters(
+    occupancy.read_counters(occupancy.weigh_batch(batch, has_quotas), has_quotas));
   moment := occupancy.clock();
   update occupancy.kernel k set ended_at = moment
   where k.kernel_id = any (array(select n.kernel_id from unnest(batch.kernels) as n));

@@ -3,15 +3,11 @@ returns boolean
 language plpgsql volatile
 as $$
 begin
-  perform from occupancy.keypair p
-  where p.access_key = any (array(
-    select s.access_key from occupancy.session s where s.session_id = any (session_ids)))
-  order by p.access_key for no key update;
-  perform from occupancy.agent a
-  where a.agent_id = any (array(
+  perform occupancy.lock_keys(array(
+    select s.access_key from occupancy.session s where s.session_id = any (session_ids)));
+  perform occupancy.lock_agents(array(
     select k.agent_id from occupancy.kernel k
-    where k.session_id = any (session_ids) and k.ended_at is null))
-  order by a.agent_id for no key update;
+    where k.session_id = any (session_ids) and k.ended_at is null));
   -- Nobody creates one before this transaction ends (see enter_ledger).
   if not exists (select from occupancy.quota) then
     return false;

@@ -3,8 +3,8 @@ returns setof occupancy.correction
 language plpgsql volatile
 as $$
 begin
-  -- Whoever changes a key's set holds its row, so that what follows sees all of it and nothing
-  -- half done.
+  -- Whoever changes a key's set holds its row when he commits, so that what follows sees all of it
+  -- and nothing half done.
   perform from occupancy.keypair p
   where p.access_key = any (access_keys)
   order by p.access_key for no key update;

@@ -5,7 +5,9 @@ use serde_json::json;
 use tokio_postgres::Client;
 
 use super::KEY;
-use crate::support::platform::{Call, Platform, ask, release, reserve, sqlstate};
+use crate::support::platform::{
+    Admission, Call, Platform, ask, release, reserve, reserve_batch, sqlstate,
+};
 
 /// Runs a statement and tells the first column of its answer.
 async fn answer(client: Client, sql: &'static str) -> String {
@@ -239,6 +241,58 @@ async fn an_agent_that_shrinks_is_full_for_those_who_wait() {
     let rejected = waiting.await.expect("the call ended").expect("answered");
     assert_eq!(rejected.verdict(), "rejected agent_capacity");
     platform.assert_empty().await;
+}
+
+#[tokio::test]
+async fn a_batch_that_waited_finds_everything_as_it_is_by_then() {
+    // The batch has added up what it asks of whom, and waits for its keys. Meanwhile one changes
+    // hands, one is dropped, an agent moves to a group that is closed, and another one drains, of
+    // which nothing is asked but to be there.
+    let platform = Platform::new(
+        "select occupancy.put_resource_policy('student', 9);
+         select occupancy.put_keypair(key, 'alice', 'student') from unnest(array['AK', 'BK', 'CK']) as key;
+         select occupancy.put_agent(id, '{\"cpu\": 1000}') from unnest(array['a1', 'a2', 'a3']) as id;
+         select occupancy.put_quota('user', 'alice', 2), occupancy.put_quota('user', 'bob', 1),
+                occupancy.put_quota('resource_group', 'closed', 0);",
+    )
+    .await;
+    let operator = platform.begin().await;
+    operator
+        .batch_execute(
+            "select occupancy.put_keypair('AK', 'bob', 'student'), occupancy.drop_keypair('BK'),
+                    occupancy.put_agent('a2', resource_group => 'closed'),
+                    occupancy.put_agent('a3', schedulable => false)",
+        )
+        .await
+        .expect("answered");
+    let calls = [
+        Call::new("AK", &["a1"]),
+        Call::new("AK", &["a1"]),
+        Call::new("BK", &["a1"]),
+        Call::new("CK", &["a2"]),
+        Call::new("CK", &[]).with_kernels(json!([{"agent": "a3", "slots": {}}])),
+        Call::new("CK", &["a1"]),
+        Call::new("CK", &["a1"]),
+        Call::new("CK", &["a1"]),
+    ];
+    let batch =
+        platform.blocked(|client| async move { reserve_batch(&client, &calls).await }).await;
+    commit(&operator).await;
+    let answers = batch.await.expect("the call ended").expect("answered");
+    let verdicts: Vec<String> = answers.iter().map(Admission::verdict).collect();
+    let expected = [
+        "admitted",
+        "rejected user_quota",
+        "invalid OC002",
+        "rejected resource_group_quota",
+        "rejected agent_unavailable",
+        "admitted",
+        "admitted",
+        "rejected user_quota",
+    ];
+    assert_eq!(verdicts, expected);
+    assert_eq!((platform.used("AK").await, platform.used("CK").await), (1, 2));
+    platform.assert_sound().await;
 }
 
 #[tokio::test]
