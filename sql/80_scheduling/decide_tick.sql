@@ -15,6 +15,8 @@ as $$
 declare
   -- Of the arguments, those that are read or changed for every session.
   blocked constant boolean[] := sessions.blocked;
+  passed constant boolean[] := sessions.passed;
+  requests constant integer[] := sessions.requests;
   keys constant integer[] := sessions.keys;
   owners constant integer[] := sessions.owners;
   totals constant integer[] := sessions.totals;
@@ -40,11 +42,12 @@ declare
   used numeric[] := counters.used;
   slots_used numeric[] := counters.slots_used;
   shares numeric[] := counters.shares;
-  -- How many slots, agents, shapes, families and sessions there are.
+  -- How many slots, agents, shapes, families, requests and sessions there are.
   m constant integer := cardinality(shapes.names);
   n constant integer := cardinality(agents.ids);
   shapes_n constant integer := cardinality(families);
   families_n constant integer := cardinality(firsts);
+  requests_n constant integer := cardinality(keys);
   sessions_n constant integer := cardinality(sessions.ids);
   roundrobin constant boolean := selector = 'roundrobin';
   drf constant boolean := policy = 'drf';
@@ -55,16 +58,32 @@ declare
     order by p.position);
   -- Shapes that fit nowhere, and for good: what is free only shrinks.
   hopeless boolean[] := array_fill(false, array[shapes_n]);
-  -- drf: the next session of each key of the present priority, by the share of the key.
+  -- What was last found for a request, and how many sessions were placed then: it holds until there
+  -- is one more.
+  found integer[] := array_fill(0, array[requests_n]);
+  found_at integer[] := array_fill(-1, array[requests_n]);
+  -- drf: the sessions that are the first of their key among their priority, and of each the one after
+  -- it; the next of each key of the present priority, by the share of the key.
+  heads boolean[];
+  nexts integer[];
   waiting integer[] := array[]::integer[];
   answer occupancy.tick_decision;
   looked integer[] := array[]::integer[];
-  placed boolean[] := array_fill(false, array[sessions_n]);
+  looked_n integer := 0;
+  verdicts integer[] := array_fill(0, array[sessions_n]);
+  places integer[] := array_fill(0, array[sessions_n]);
   chosen integer[] := array_fill(0, array[cardinality(part_shapes)]);
+  part_agents integer[] := array[]::integer[];
+  parts_n integer := 0;
+  placed_n integer := 0;
   start integer := agents.start;
   start_before integer;
+  last_agent integer;
+  chose boolean;
+  askers integer[] := array[]::integer[];
+  verdict integer := 1;
   failures integer := 0;
-  v_session integer[];
+  v_verdict integer[];
   v_position integer[];
   v_counter integer[];
   v_slot integer[];
@@ -73,6 +92,7 @@ declare
   v_shape integer[];
   turn integer := 0;
   s integer;
+  request integer;
   total integer;
   c integer;
   j integer;
@@ -92,33 +112,67 @@ declare
   has_place boolean;
   fits boolean;
 begin
+  if drf then
+    select array_agg(o.head order by o.n), array_agg(o.next order by o.n) into heads, nexts
+    from (
+      select s.n, row_number() over by_key = 1 as head,
+             (lead(s.n, 1, 0::bigint) over by_key)::integer as next
+      from unnest(sessions.priorities, requests) with ordinality as s (priority, request, n)
+      window by_key as (partition by s.priority, keys[s.request] order by s.n)
+    ) as o;
+  end if;
   loop
     -- Whose turn it is.
     turn := turn + 1;
     exit when turn > sessions_n;
+    if drf and turn > 1 then
+      waiting := waiting[2 : ];
+      if nexts[s] > 0 then
+        low := 1;
+        high := cardinality(waiting) + 1;
+        while low < high loop
+          middle := (low + high) / 2;
+          if (shares[keys[requests[waiting[middle]]]], waiting[middle])
+             < (shares[keys[request]], nexts[s])
+          then
+            low := middle + 1;
+          else
+            high := middle;
+          end if;
+        end loop;
+        waiting := waiting[ : low - 1] || nexts[s] || waiting[low : ];
+      end if;
+    end if;
     s := turn;
     if drf then
       if cardinality(waiting) = 0 then
         waiting := array(
-          select h.n from unnest(sessions.heads, sessions.priorities, keys)
-            with ordinality as h (head, priority, key, n)
+          select h.n from unnest(heads, sessions.priorities, requests)
+            with ordinality as h (head, priority, request, n)
           where h.head and h.priority = sessions.priorities[turn]
-          order by shares[h.key], h.n);
+          order by shares[keys[h.request]], h.n);
       end if;
       s := waiting[1];
     end if;
-    looked[turn] := s;
+    request := requests[s];
+    continue when passed[s];
+    looked_n := looked_n + 1;
+    looked[looked_n] := s;
+    if found_at[request] = placed_n and not blocked[s] then
+      verdicts[s] := found[request];
+      continue;
+    end if;
 
     -- Its limits.
-    total := totals[s];
+    total := totals[request];
     within_limits := not blocked[s];
     for place in 1 .. 5 loop
-      c := owner_counters[(owners[s] - 1) * 5 + place];
+      c := owner_counters[(owners[request] - 1) * 5 + place];
       continue when c = 0 or not limited[c];
       if used[c] + 1 > max[c] then
         within_limits := false;
         failures := failures + 1;
-        v_session[failures] := s;
+        v_verdict[failures] := verdict;
         v_position[failures] := case place when 1 then 3 else place + 3 end;
         v_counter[failures] := c;
         v_slot[failures] := null;
@@ -131,7 +185,7 @@ begin
         if slots_used[at] + amounts[x] > slots_max[at] then
           within_limits := false;
           failures := failures + 1;
-          v_session[failures] := s;
+          v_verdict[failures] := verdict;
           v_position[failures] := place + 3;
           v_counter[failures] := c;
           v_slot[failures] := shape_slots[x];
@@ -144,12 +198,13 @@ begin
 
     -- Its agents: part by part, and all the way back if one of them finds none.
     start_before := start;
+    chose := false;
     has_place := true;
-    part := first_parts[s];
+    part := first_parts[request];
     step := 1;
     loop
       if step = 1 then
-        if part > last_parts[s] then
+        if part > last_parts[request] then
           exit when within_limits;
           step := -1;
           part := part - 1;
@@ -179,12 +234,12 @@ begin
             place := nth;
             exit when agent > 0;
           end loop;
-          hopeless[shape] := agent = 0 and part = first_parts[s];
+          hopeless[shape] := agent = 0 and part = first_parts[request];
         end if;
         if agent = 0 then
           has_place := false;
           failures := failures + 1;
-          v_session[failures] := s;
+          v_verdict[failures] := verdict;
           v_position[failures] := case when designated[part] <> 0 then 12 else 11 end;
           v_counter[failures] := part;
           v_slot[failures] := null;
@@ -196,13 +251,14 @@ begin
           continue;
         end if;
         -- With limits in the way and nothing more to look for, all that is needed is known.
-        exit when not within_limits and first_parts[s] = last_parts[s];
+        exit when not within_limits and first_parts[request] = last_parts[request];
         chosen[part] := agent;
         if roundrobin and designated[part] = 0 then
           start := agent;
+          chose := true;
         end if;
       else
-        exit when part < first_parts[s];
+        exit when part < first_parts[request];
         shape := part_shapes[part];
         agent := chosen[part];
         chosen[part] := 0;
@@ -276,9 +332,17 @@ begin
     end loop;
 
     if within_limits and has_place then
-      placed[s] := true;
+      placed_n := placed_n + 1;
+      places[s] := parts_n + 1;
+      for x in first_parts[request] .. last_parts[request] loop
+        parts_n := parts_n + 1;
+        part_agents[parts_n] := chosen[x];
+      end loop;
+      if chose then
+        last_agent := start;
+      end if;
       for place in 1 .. 5 loop
-        c := owner_counters[(owners[s] - 1) * 5 + place];
+        c := owner_counters[(owners[request] - 1) * 5 + place];
         continue when c = 0 or not (limited[c] or drf);
         used[c] := used[c] + 1;
         for x in first_slots[total] .. last_slots[total] loop
@@ -288,42 +352,32 @@ begin
           if drf and place = 1 and counters.codes[c] = 'concurrency_limit'
              and counters.capacity[j] > 0
           then
-            shares[keys[s]] := greatest(
-              shares[keys[s]], round(slots_used[at] / counters.capacity[j], 15));
+            shares[keys[request]] := greatest(
+              shares[keys[request]], round(slots_used[at] / counters.capacity[j], 15));
           end if;
         end loop;
       end loop;
     else
       start := start_before;
+      verdicts[s] := verdict;
+      askers[verdict] := s;
+      if not blocked[s] then
+        found[request] := verdict;
+        found_at[request] := placed_n;
+      end if;
+      verdict := verdict + 1;
     end if;
     -- Strictly in order nobody is placed past one that only lacks room.
     exit when strict and within_limits and not has_place;
-
-    if drf then
-      waiting := waiting[2 : ];
-      if sessions.nexts[s] > 0 then
-        low := 1;
-        high := cardinality(waiting) + 1;
-        while low < high loop
-          middle := (low + high) / 2;
-          if (shares[keys[waiting[middle]]], waiting[middle])
-             < (shares[keys[s]], sessions.nexts[s])
-          then
-            low := middle + 1;
-          else
-            high := middle;
-          end if;
-        end loop;
-        waiting := waiting[ : low - 1] || sessions.nexts[s] || waiting[low : ];
-      end if;
-    end if;
   end loop;
 
   answer.looked := looked;
-  answer.placed := placed;
-  answer.part_agents := chosen;
-  answer.last_agent := start;
-  answer.v_session := v_session;
+  answer.verdicts := verdicts;
+  answer.places := places;
+  answer.part_agents := part_agents;
+  answer.last_agent := last_agent;
+  answer.askers := askers;
+  answer.v_verdict := v_verdict;
   answer.v_position := v_position;
   answer.v_counter := v_counter;
   answer.v_slot := v_slot;

@@ -7,6 +7,8 @@ declare
   checked constant boolean := occupancy.check_id(session_id, 'session_id');
   stored occupancy.session;
   waiting occupancy.queued_session;
+  reason occupancy.queued_reason;
+  tries bigint;
 begin
   select s.* into stored from occupancy.session s
   where s.session_id = explain_session.session_id;
@@ -17,9 +19,11 @@ begin
   end if;
   select q.* into waiting from occupancy.queued_session q
   where q.session_id = explain_session.session_id;
+  select r.* into reason from occupancy.queued_reason r where r.reason_id = waiting.reason_id;
+  tries := waiting.tries_apart + coalesce(reason.tries, 0);
   if stored.status = 'PENDING' and waiting.session_id is not null then
     return query
-      select waiting.session_id, 'PENDING', waiting.enqueued_at, waiting.tries, waiting.tried_at,
+      select waiting.session_id, 'PENDING', waiting.enqueued_at, tries, reason.tried_at,
              v.violation ->> 'code', v.violation ->> 'message', v.violation ->> 'scope',
              v.violation ->> 'scope_id', v.violation ->> 'slot',
              nullif(v.violation -> 'used', 'null'), nullif(v.violation -> 'requested', 'null'),
@@ -41,7 +45,7 @@ begin
   end if;
   return next row(
     session_id, occupancy.session_status(stored.status, stored.stage), waiting.enqueued_at,
-    waiting.tries, waiting.tried_at, null,
+    tries, reason.tried_at, null,
     case when stored.status = 'PENDING' then 'nothing is in the way: the next tick can place it'
          else 'it does not wait' end,
     null, null, null, null, null, null, null, null)::occupancy.explanation;

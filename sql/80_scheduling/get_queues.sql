@@ -8,7 +8,7 @@ declare
     resource_group is null or occupancy.check_name(resource_group, 'resource_group');
 begin
   return query
-    select q.resource_group::text, count(*), count(*) filter (where q.tries = 0),
+    select q.resource_group::text, count(*), count(*) filter (where q.reason_id is null),
            min(q.enqueued_at),
            extract(epoch from occupancy.clock() - min(q.enqueued_at))::double precision
     from occupancy.queued_session q

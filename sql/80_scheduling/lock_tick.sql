@@ -4,53 +4,59 @@ create or replace function occupancy.lock_tick(
   policy text,
   tries integer
 )
-returns uuid[]
+returns occupancy.tick_queue
 language plpgsql volatile
 -- What is joined here are arrays, of which the planner does not know how long they are.
 set enable_nestloop = off
 as $$
 declare
-  first constant uuid[] := array(
-    select q.session_id
-    from occupancy.queued_in_order(lock_tick.resource_group, policy, lock_tick.tries) as q
-    limit max_sessions);
-  held uuid[];
+  queue occupancy.tick_queue;
   keys text[];
-  projects text[];
   owners occupancy.keypair[];
 begin
-  -- Whoever holds a session cancels it right now: it is passed over, so that nobody waits here, and
-  -- whoever waits for it is answered when we are done.
-  select array_agg(l.session_id), array_agg(distinct l.access_key), array_agg(distinct l.project)
-  into held, keys, projects
+  -- Only ticks change what is read here, and those of a group take turns; the rest of the row never
+  -- changes.
+  select array_agg(q.session_id), array_agg(q.priority), array_agg(q.request),
+         array_agg(q.gated), array_agg(q.reason_id), array_agg(q.access_key)
+  into queue.ids, queue.priorities, queue.requests, queue.gated, queue.reasons, keys
   from (
-    select s.session_id, s.access_key, s.project
-    from occupancy.session s
-    where s.status = 'PENDING' and s.session_id = any (first)
-    order by s.session_id for no key update skip locked
-  ) as l;
+    -- What is sorted by comes first, where it is found at once in each comparison.
+    select q.priority,
+           -- Who steps aside takes turns with the others that do.
+           case when policy = 'fifo' and lock_tick.tries > 0
+                     and r.tries + q.tries_apart >= lock_tick.tries
+                then r.tried_at else '-infinity' end as aside,
+           case policy when 'lifo' then -q.position else q.position end as place,
+           q.session_id, q.reason_id, q.gated, q.request, q.access_key
+    from occupancy.queued_session q
+    left join occupancy.queued_reason r on r.reason_id = q.reason_id
+    where q.resource_group = lock_tick.resource_group
+    order by q.priority desc, aside, place
+    limit max_sessions + 1
+  ) as q;
   owners := array(
     select k from occupancy.keypair k
-    where k.access_key = any (keys)
+    where k.access_key = any (array(select distinct unnest(keys[ : max_sessions])))
     order by k.access_key for no key update);
+  -- Whoever takes a session out of the queue holds its key until he is done, so that those that are
+  -- PENDING now stay it. Only those that are to be placed are locked themselves, when that is known.
+  queue.pending := array(
+    select row(s.session_id, s.access_key, s.session_type = 'system', s.project)::occupancy.pending_session
+    from occupancy.session s
+    where s.status = 'PENDING' and s.session_id = any (queue.ids[ : max_sessions]));
   perform from occupancy.agent a
   where a.resource_group = lock_tick.resource_group
   order by a.agent_id for no key update;
   perform occupancy.lock_quotas(
     array(select distinct o.user_id from unnest(owners) as o),
-    projects,
+    array(select distinct s.project from unnest(queue.pending) as s),
     array[lock_tick.resource_group],
     array(select distinct o.domain from unnest(owners) as o));
-  -- Only ticks change the order of a queue, and those of a group take turns.
-  return array(
-    select f.session_id
-    from unnest(first) with ordinality as f (session_id, n)
-    join unnest(held) as h (session_id) on h.session_id = f.session_id
-    order by f.n);
+  return queue;
 end;
 $$;
 
 comment on function occupancy.lock_tick(text, integer, text, integer) is
-  'Internal. Locks all that a tick decides with: the first of the queue, their keys, the agents of '
-  'the group, the quotas. Returns the sessions, in the order of the queue.';
+  'Internal. Locks all that a tick decides with: the keys of the first of the queue, the agents of '
+  'the group, the quotas. Returns these sessions, in the order of the queue.';
 revoke all on function occupancy.lock_tick(text, integer, text, integer) from public;

@@ -9,13 +9,13 @@ as $$
   select p.id, (
     select jsonb_agg(
       k.kernel || jsonb_build_object('agent', agents.ids[d.part_agents[
-        least(p.first_part + k.position - 1, p.last_part)]])
+        p.place + least(k.position - 1, sessions.last_parts[p.request]
+                                        - sessions.first_parts[p.request])]])
       order by k.position)
     from jsonb_array_elements(q.kernels) with ordinality as k (kernel, position))
-  from unnest(sessions.ids, sessions.first_parts, sessions.last_parts, d.placed)
-    as p (id, first_part, last_part, placed)
+  from unnest(sessions.ids, sessions.requests, d.places) as p (id, request, place)
   join occupancy.queued_session q on q.session_id = p.id
-  where p.placed;
+  where p.place > 0;
 $$;
 
 comment on function occupancy.placed_parts(

@@ -3,15 +3,25 @@ returns jsonb
 language plpgsql stable
 as $$
 declare
+  queue occupancy.tick_queue;
   sessions occupancy.tick_sessions;
   shapes occupancy.tick_shapes;
   counters occupancy.tick_counters;
   d occupancy.tick_decision;
 begin
   -- A tick for this one alone, of which nothing is written.
-  sessions := occupancy.read_tick_sessions('fifo', array[(waiting).session_id]);
+  queue.ids := array[(waiting).session_id];
+  queue.priorities := array[(waiting).priority];
+  queue.requests := array[(waiting).request];
+  queue.gated := array[true];
+  queue.reasons := array[(waiting).reason_id];
+  queue.pending := array(
+    select row(s.session_id, s.access_key, s.session_type = 'system', s.project)::occupancy.pending_session
+    from occupancy.session s
+    where s.session_id = (waiting).session_id);
+  sessions := occupancy.read_tick_sessions(queue);
   shapes := occupancy.read_tick_shapes(sessions.shapes, 'dispersed');
-  counters := occupancy.read_tick_counters((waiting).resource_group, sessions, shapes.names);
+  counters := occupancy.read_tick_counters((waiting).resource_group, 'fifo', sessions, shapes.names);
   d := occupancy.decide_tick(
     'fifo', 'dispersed', false, sessions, shapes,
     occupancy.read_tick_agents((waiting).resource_group, 'dispersed', null, shapes), counters);

@@ -1,5 +1,6 @@
 create or replace function occupancy.read_tick_counters(
   resource_group text,
+  policy text,
   t occupancy.tick_sessions,
   names text[]
 )
@@ -48,11 +49,12 @@ as $$
     from counters c
     cross join unnest(names) with ordinality as s (name, slot)
   ),
+  -- Nobody else takes turns by shares.
   capacity as materialized (
     select e.slot, sum(e.amount::numeric) as amount
     from occupancy.agent a
     cross join lateral jsonb_each_text(a.available_slots) as e (slot, amount)
-    where a.resource_group = read_tick_counters.resource_group
+    where policy = 'drf' and a.resource_group = read_tick_counters.resource_group
       and a.status = 'ALIVE' and a.schedulable
     group by e.slot
   ),
@@ -62,6 +64,7 @@ as $$
       from jsonb_each_text(o.occupied_slots) as e (slot, amount)
       join capacity c on c.slot = e.slot and c.amount > 0) as share
     from owners o
+    where policy = 'drf'
   )
   select row(
     (select array_agg(coalesce(n.counter, 0) order by g.owner, p.place)
@@ -87,8 +90,8 @@ as $$
   ) as c;
 $$;
 
-comment on function occupancy.read_tick_counters(text, occupancy.tick_sessions, text[]) is
+comment on function occupancy.read_tick_counters(text, text, occupancy.tick_sessions, text[]) is
   'Internal. The counters that the sessions of a tick are compared with, and the shares of their '
   'keys.';
-revoke all on function occupancy.read_tick_counters(text, occupancy.tick_sessions, text[])
+revoke all on function occupancy.read_tick_counters(text, text, occupancy.tick_sessions, text[])
   from public;

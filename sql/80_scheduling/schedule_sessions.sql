@@ -20,7 +20,7 @@ declare
   checked constant boolean := occupancy.check_tick(
     resource_group, max_sessions, policy, selector, tries);
   last_agent text;
-  held uuid[];
+  queue occupancy.tick_queue;
   sessions occupancy.tick_sessions;
   shapes occupancy.tick_shapes;
   agents occupancy.tick_agents;
@@ -28,9 +28,12 @@ declare
   d occupancy.tick_decision;
   placed_ids uuid[];
   placed_on jsonb[];
+  busy uuid[];
   robbed uuid[];
-  waiting_ids uuid[];
-  reasons jsonb[];
+  words jsonb[];
+  codes text[];
+  messages text[];
+  verdicts integer[];
 begin
   -- Most ticks of a scheduler find nobody, and some are of a group that does not exist: they lock
   -- nothing and leave nothing.
@@ -50,60 +53,71 @@ begin
   where g.resource_group = schedule_sessions.resource_group
   for no key update;
 
-  held := occupancy.lock_tick(resource_group, max_sessions, policy, tries);
-  if cardinality(held) = 0 then
+  queue := occupancy.lock_tick(resource_group, max_sessions, policy, tries);
+  if cardinality(queue.pending) = 0 then
     return;
   end if;
-  sessions := occupancy.read_tick_sessions(policy, held);
+  sessions := occupancy.read_tick_sessions(queue);
   shapes := occupancy.read_tick_shapes(sessions.shapes, selector);
   agents := occupancy.read_tick_agents(resource_group, selector, last_agent, shapes);
-  counters := occupancy.read_tick_counters(resource_group, sessions, shapes.names);
+  counters := occupancy.read_tick_counters(resource_group, policy, sessions, shapes.names);
   loop
     d := occupancy.decide_tick(
       policy, selector, policy = 'fifo' and tries = 0, sessions, shapes, agents, counters);
     select coalesce(array_agg(p.session_id), '{}'), array_agg(p.kernels) into placed_ids, placed_on
     from occupancy.placed_parts(sessions, agents, d) as p;
-    robbed := occupancy.insert_placed_kernels(placed_ids, placed_on);
-    exit when robbed is null;
-    -- Somebody whom no lock of ours stops has reserved with their kernel ids since we looked. They
-    -- wait, and what they would have had is for the others.
+    busy := occupancy.lock_placed(placed_ids);
+    robbed := case when busy is null
+      then occupancy.insert_placed_kernels(placed_ids, placed_on) end;
+    exit when busy is null and robbed is null;
+    -- Somebody cancels what we would place, or, since no lock of ours stops him, has reserved with its
+    -- kernel ids since we looked. The one is passed over, the other waits; what they would have had
+    -- is for the others.
+    sessions.passed := array(
+      select coalesce(s.passed, false) or coalesce(s.id = any (busy), false)
+      from unnest(sessions.ids, sessions.passed) with ordinality as s (id, passed, n)
+      order by s.n);
     sessions.blocked := array(
-      select s.blocked or s.id = any (robbed)
+      select s.blocked or coalesce(s.id = any (robbed), false)
       from unnest(sessions.ids, sessions.blocked) with ordinality as s (id, blocked, n)
       order by s.n);
   end loop;
   perform occupancy.write_tick(resource_group, placed_ids, placed_on);
-  select array_agg(sessions.ids[v.session]), array_agg(v.violations) into waiting_ids, reasons
-  from occupancy.tick_violations(resource_group, sessions, shapes, counters, d) as v;
-  update occupancy.queued_session q
-  set tries = q.tries + 1, tried_at = occupancy.clock(), violations = w.violations
-  from unnest(waiting_ids, reasons) as w (session_id, violations)
-  where q.session_id = w.session_id;
+  with worded as materialized (
+    select row_number() over () as n, v.verdicts, v.violations
+    from occupancy.tick_violations(resource_group, sessions, shapes, counters, d) as v
+  ), numbered as (
+    select array_agg(w.n order by w.verdict) as numbers
+    from (select w.n, unnest(w.verdicts) as verdict from worded w) as w
+  )
+  select (select array_agg(w.violations order by w.n) from worded w),
+         array(select coalesce(n.numbers[v.verdict], 0) from unnest(d.verdicts) as v (verdict))
+  into words, verdicts
+  from numbered n;
+  perform occupancy.note_waiting(
+    resource_group, sessions, verdicts, words, cardinality(d.looked) = cardinality(queue.ids));
   update occupancy.scheduled_group g
   set ticked_at = occupancy.clock(),
       -- Its own choices move roundrobin on, and nothing else does.
-      last_agent = case when selector = 'roundrobin' and exists (
-          select from unnest(d.part_agents, sessions.part_agents) as p (chosen, designated)
-          where p.chosen > 0 and p.designated is null)
-        then agents.ids[d.last_agent] else g.last_agent end
+      last_agent = case selector when 'roundrobin'
+        then coalesce(agents.ids[d.last_agent], g.last_agent) else g.last_agent end
   where g.resource_group = schedule_sessions.resource_group;
 
+  codes := array(select w.violations #>> '{0,code}' from unnest(words) as w (violations));
+  messages := array(select w.violations #>> '{0,message}' from unnest(words) as w (violations));
   return query
-    select a.session_id, case when a.kernels is null then 'waiting' else 'placed' end,
-           a.violations #>> '{0,code}', a.violations #>> '{0,message}', a.violations,
-           (select jsonb_agg(jsonb_build_object(
-              'kernel_id', k.kernel -> 'kernel_id', 'agent', k.kernel -> 'agent')
-              order by k.position)
-            from jsonb_array_elements(a.kernels) with ordinality as k (kernel, position))
+    select sessions.ids[l.session], case when l.verdict = 0 then 'placed' else 'waiting' end,
+           codes[l.verdict], messages[l.verdict], words[l.verdict], l.kernels
     from (
-      select l.position, sessions.ids[l.session] as session_id, p.kernels, w.violations
+      select l.session, verdicts[l.session] as verdict, (
+        select jsonb_agg(jsonb_build_object(
+          'kernel_id', k.kernel -> 'kernel_id', 'agent', k.kernel -> 'agent') order by k.position)
+        from jsonb_array_elements(p.kernels) with ordinality as k (kernel, position)) as kernels
       from unnest(d.looked) with ordinality as l (session, position)
       left join unnest(placed_ids, placed_on) as p (session_id, kernels)
         on p.session_id = sessions.ids[l.session]
-      left join unnest(waiting_ids, reasons) as w (session_id, violations)
-        on w.session_id = sessions.ids[l.session]
-    ) as a
-    order by a.position;
+      order by l.position
+    ) as l;
 end;
 $$;
 

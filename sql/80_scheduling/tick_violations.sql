@@ -5,19 +5,20 @@ create or replace function occupancy.tick_violations(
   counters occupancy.tick_counters,
   d occupancy.tick_decision
 )
-returns table (session integer, violations jsonb)
+returns table (verdicts integer[], violations jsonb)
 language sql stable
 as $$
-  -- Each distinct one is worded once: a whole queue may wait for the same.
+  -- Each distinct one is worded once, and so is each list of them: a whole queue may wait for the
+  -- same.
   with failed as (
-    select v.session, v.place, v.slot, v.used, v.requested, v.shape,
+    select v.verdict, v.place, v.slot, v.used, v.requested, v.shape,
            case when v.place < 11 then v.counter end as counter,
            case when v.place >= 11 then sessions.part_agents[v.counter] end as designated
-    from unnest(d.v_session, d.v_position, d.v_counter, d.v_slot, d.v_used, d.v_requested, d.v_shape)
-      as v (session, place, counter, slot, used, requested, shape)
+    from unnest(d.v_verdict, d.v_position, d.v_counter, d.v_slot, d.v_used, d.v_requested, d.v_shape)
+      as v (verdict, place, counter, slot, used, requested, shape)
   ),
   worded as (
-    select array_agg(f.session) as sessions, f.place + 2 as place,
+    select array_agg(f.verdict) as verdicts, f.place + 2 as place,
            case when f.place < 11 then
              occupancy.violation(row(
                f.place,
@@ -41,36 +42,44 @@ as $$
     from failed f
     group by f.place, f.counter, f.slot, f.used, f.requested, f.shape, f.designated
   ),
-  listed as (
-    select s.session, w.place, w.violation, w.alone
-    from (select w.*, jsonb_build_array(w.violation) as alone from worded w offset 0) as w
-    cross join unnest(w.sessions) as s (session)
-    union all
-    select b.session, v.place, v.violation, null
-    from unnest(sessions.ids, sessions.blocked) with ordinality as b (id, blocked, session)
-    join occupancy.queued_session q on q.session_id = b.id
-    cross join lateral occupancy.blocking_violations(q) as v
-    where b.blocked and b.session = any (d.looked)
-  ),
-  counted as materialized (
-    select l.*, count(*) over (partition by l.session) as failures from listed l
-  )
-  select c.session, coalesce(c.alone, jsonb_build_array(c.violation))
-  from counted c where c.failures = 1
-  union all
   -- Counts before slots, as a reservation lists them; dependencies by id.
-  select c.session,
-         jsonb_agg(c.violation order by c.place, c.violation ->> 'slot' collate "C" nulls first,
-                                        c.violation ->> 'scope_id' collate "C")
-  from counted c where c.failures > 1
-  group by c.session;
+  facts as materialized (
+    select row_number() over (
+             order by f.place, f.violation ->> 'slot' collate "C" nulls first,
+                      f.violation ->> 'scope_id' collate "C") as fact,
+           f.verdicts, f.violation
+    from (
+      select w.verdicts, w.place, w.violation from worded w
+      union all
+      select array[a.verdict::integer], v.place, v.violation
+      from unnest(d.askers) with ordinality as a (session, verdict)
+      join occupancy.queued_session q on q.session_id = sessions.ids[a.session]
+      cross join lateral occupancy.blocking_violations(q) as v
+      where sessions.blocked[a.session]
+    ) as f
+  ),
+  listed as (
+    select v.verdict, array_agg(f.fact order by f.fact) as facts
+    from facts f
+    cross join unnest(f.verdicts) as v (verdict)
+    group by v.verdict
+  ),
+  shared as (
+    select row_number() over () as n, l.facts, array_agg(l.verdict) as verdicts
+    from listed l
+    group by l.facts
+  )
+  select s.verdicts, jsonb_agg(f.violation order by f.fact)
+  from (select s.*, unnest(s.facts) as fact from shared s) as s
+  join facts f on f.fact = s.fact
+  group by s.n, s.verdicts;
 $$;
 
 comment on function occupancy.tick_violations(
   text, occupancy.tick_sessions, occupancy.tick_shapes, occupancy.tick_counters,
   occupancy.tick_decision
 ) is
-  'Internal. Why the sessions of a tick that are not placed wait, by their number in it.';
+  'Internal. The verdicts of a tick in words, those together that are the same.';
 revoke all on function occupancy.tick_violations(
   text, occupancy.tick_sessions, occupancy.tick_shapes, occupancy.tick_counters,
   occupancy.tick_decision

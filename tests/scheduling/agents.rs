@@ -328,3 +328,17 @@ async fn roundrobin_does_not_move_on_for_a_session_that_is_not_placed() {
     let answer = q.tick("selector => 'roundrobin'").await;
     assert_eq!(answer, ["1 waiting no_agent_fits", "2 -> a1"]);
 }
+
+#[tokio::test]
+async fn a_designated_agent_may_have_any_name() {
+    // Names are part of what tells requests apart, which is kept as bytes.
+    let names = [r"\x", r"a\101b", "a\\", "\u{e4} \"1\"", "1 a"];
+    let agents: Vec<_> = names.iter().map(|name| (*name, json!({"cpu": 1}))).collect();
+    let q = Queue::on(&agents).await;
+    for (n, agent) in (1..).zip(names) {
+        let kernels = json!([{"slots": {"cpu": 1}, "agent": agent}]);
+        q.enqueued(but(wanting(n, "AK", json!({})), json!({"kernels": kernels}))).await;
+    }
+    let expected: Vec<_> = (1..).zip(names).map(|(n, agent)| format!("{n} -> {agent}")).collect();
+    assert_eq!(q.tick("").await, expected);
+}

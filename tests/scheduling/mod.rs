@@ -9,6 +9,7 @@ mod model;
 mod order;
 mod queue;
 mod races;
+mod reasons;
 mod restart;
 mod scheduler;
 mod states;

@@ -102,6 +102,55 @@ async fn a_session_that_is_being_cancelled_is_passed_over() {
 }
 
 #[tokio::test]
+async fn a_session_that_is_being_cancelled_takes_room_from_nobody() {
+    // The tick chose it for the only agent before it found that somebody holds it.
+    let q = Queue::with(1).await;
+    q.wait_for_slots(&[json!({"cpu": 4})]).await;
+    q.enqueued(wanting(2, "BK", json!({"cpu": 4}))).await;
+    q.enqueued(wanting(3, "BK", json!({"cpu": 4}))).await;
+    let holder = q.platform.begin().await;
+    let hold = format!("select from occupancy.session where session_id = '{}' for update", id(1));
+    holder.batch_execute(&hold).await.expect("held");
+    // Whatever the order: what this one places is undone.
+    let ticking = q.platform.begin().await;
+    let answer = tick(&ticking, "policy => 'drf'").await.expect("answered");
+    assert_eq!(answer, ["2 -> a1", "3 waiting no_agent_fits"]);
+    ticking.batch_execute("rollback").await.expect("rolled back");
+    assert_eq!(q.tick("").await, ["2 -> a1", "3 waiting no_agent_fits"]);
+    holder.batch_execute("rollback").await.expect("rolled back");
+    q.platform.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_session_that_was_cancelled_while_a_tick_waited_is_not_looked_at() {
+    // It would only wait: nothing of it is locked but its key, which who cancels it holds.
+    let q = Queue::with(1).await;
+    q.wait_for_slots(&[json!({"cpu": 5}), json!({"cpu": 5})]).await;
+    q.tick("").await;
+    let holder = q.platform.begin().await;
+    release(&holder, id(1)).await.expect("released");
+    let ticking = q.platform.blocked(|client| async move { tick(&client, "").await }).await;
+    holder.batch_execute("commit").await.expect("committed");
+    assert_eq!(ticking.await.expect("ended").expect("answered"), ["2 waiting no_agent_fits"]);
+    assert_eq!(q.ask("select tries from occupancy.queue").await, "2");
+    q.platform.assert_sound().await;
+}
+
+#[tokio::test]
+async fn who_cancels_what_a_tick_leaves_waiting_ends_it_afterwards() {
+    let q = Queue::with(1).await;
+    q.wait_for_slots(&[json!({"cpu": 5}), json!({"cpu": 5})]).await;
+    let ticking = q.platform.begin().await;
+    assert_eq!(tick(&ticking, "").await.expect("answered").len(), 2);
+    let releasing = q.platform.blocked(|client| async move { release(&client, id(1)).await }).await;
+    ticking.batch_execute("commit").await.expect("committed");
+    assert_eq!(releasing.await.expect("ended").expect("answered"), "released");
+    assert_eq!(q.status(1).await, "CANCELLED");
+    assert_eq!(q.tick("").await, ["2 waiting no_agent_fits"]);
+    q.platform.assert_no_conflict_logged().await;
+}
+
+#[tokio::test]
 async fn who_cancels_what_a_tick_is_placing_frees_it_afterwards() {
     let q = Queue::with(1).await;
     q.wait_for_slots(&[json!({"cpu": 1})]).await;

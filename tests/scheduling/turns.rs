@@ -615,17 +615,18 @@ async fn a_release_that_waits_for_a_tick_ends_what_that_placed_and_no_more() {
 }
 
 #[tokio::test]
-async fn a_release_waits_for_a_tick_that_is_about_to_place_the_session() {
-    // The tick has looked at the session and waits for an agent, with the key in its hands. Were the
-    // session not in its hands too, the release would take it and wait for the key.
+async fn a_release_takes_a_session_from_a_tick_that_has_looked_at_it_and_waits() {
+    // The tick waits for an agent, with the key in its hands. The release takes the session and waits
+    // for the key. Were the tick to wait for the session in turn, neither would ever go on.
     let q = one_waits().await;
     let holder = q.platform.begin().await;
     holder.batch_execute("select from occupancy.agent for update").await.expect("held");
     let ticking = q.platform.blocked(|client| async move { tick(&client, "").await }).await;
     let releasing = q.platform.blocked(|client| async move { release(&client, id(1)).await }).await;
     holder.batch_execute("commit").await.expect("committed");
-    assert_eq!(ticking.await.expect("ended").expect("answered"), ["1 -> a1"]);
+    assert_eq!(ticking.await.expect("ended").expect("answered"), [""; 0]);
     assert_eq!(releasing.await.expect("ended").expect("answered"), "released");
+    assert_eq!(q.status(1).await, "CANCELLED");
     q.platform.assert_empty().await;
     q.platform.assert_no_conflict_logged().await;
 }

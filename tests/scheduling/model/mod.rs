@@ -51,7 +51,7 @@ const PRELUDE: &str = r#"
     truncate occupancy.session, occupancy.session_concurrency, occupancy.kernel, occupancy.quota,
              occupancy.agent, occupancy.keypair, occupancy.resource_policy, occupancy.queued_session,
              occupancy.queued_kernel, occupancy.session_dependency, occupancy.key_queue,
-             occupancy.session_history, occupancy.scheduled_group;
+             occupancy.session_history, occupancy.scheduled_group, occupancy.queued_reason;
     update public.model_clock set minute = 0;
     select occupancy.put_resource_policy('P');
     select occupancy.put_keypair('K' || n, 'u' || n % 2, 'P', domain => 'd0')
@@ -98,7 +98,7 @@ const PICTURE: &str = "
                occupancy.session_status(s.status, s.stage), coalesce(q.tries, 0),
                (select string_agg(k.agent_id, ' ' order by k.position)
                 from occupancy.kernel k where k.session_id = s.session_id))
-      from occupancy.session s left join occupancy.queued_session q using (session_id)
+      from occupancy.session s left join occupancy.queue q using (session_id)
     ) as l (line) order by line collate \"C\"),
     array(select audit::text from occupancy.audit() as audit)";
 
