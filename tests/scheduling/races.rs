@@ -111,8 +111,10 @@ async fn a_session_that_is_being_cancelled_takes_room_from_nobody() {
     let holder = q.platform.begin().await;
     let hold = format!("select from occupancy.session where session_id = '{}' for update", id(1));
     holder.batch_execute(&hold).await.expect("held");
+    q.run("set lock_timeout = '10s'").await;
     // Whatever the order: what this one places is undone.
     let ticking = q.platform.begin().await;
+    ticking.batch_execute("set lock_timeout = '10s'").await.expect("set");
     let answer = tick(&ticking, "policy => 'drf'").await.expect("answered");
     assert_eq!(answer, ["2 -> a1", "3 waiting no_agent_fits"]);
     ticking.batch_execute("rollback").await.expect("rolled back");

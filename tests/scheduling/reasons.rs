@@ -158,6 +158,7 @@ async fn a_session_that_a_tick_passed_over_was_not_tried() {
     let holder = q.platform.begin().await;
     let hold = format!("select from occupancy.session where session_id = '{}' for update", id(1));
     holder.batch_execute(&hold).await.expect("held");
+    q.run("set lock_timeout = '10s'").await;
     assert_eq!(q.tick("").await, ["2 -> a1"]);
     holder.batch_execute("rollback").await.expect("rolled back");
     assert_eq!(waiting(&q).await, ["1 1 no_agent_fits"]);
