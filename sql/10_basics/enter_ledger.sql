@@ -1,19 +1,15 @@
 create or replace function occupancy.enter_ledger()
 returns boolean
-language plpgsql volatile
+-- Taken into its caller's expression, as a call of plpgsql would cost more than the gate.
+language sql volatile
 as $$
-begin
   -- Whoever changes what quotas are charged passes this gate first, so that put_quota, which
   -- closes it, can count everybody and miss nobody. 1868788289 = 'occ' and a running number.
-  if pg_advisory_xact_lock_shared(1868788289, 1) is null then null; end if;
-  if occupancy.fresh_snapshots() then
-    return true;
-  end if;
-  -- Not the row's content matters but its version: a change of limits since our snapshot makes
-  -- this lock fail with 40001.
-  perform from occupancy.limits_version for share;
-  return false;
-end;
+  select case
+    when pg_advisory_xact_lock_shared(1868788289, 1) is null then null
+    when occupancy.fresh_snapshots() then true
+    else not occupancy.require_present_limits()
+  end;
 $$;
 
 comment on function occupancy.enter_ledger() is
