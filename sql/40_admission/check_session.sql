@@ -13,10 +13,13 @@ declare
   checked constant boolean :=
     occupancy.check_reservation(session_id, access_key, session_type, project);
   placed constant occupancy.placement := occupancy.parse_kernels(kernels);
-  key occupancy.key_context;
+  key record;
   repeated occupancy.admission;
 begin
-  select k.* into key from occupancy.read_key(session_id, access_key, session_type) as k;
+  select k.user_id, s.status as session_status into key
+  from (values (true)) as always
+  left join occupancy.keypair k on k.access_key = check_session.access_key
+  left join occupancy.session s on s.session_id = check_session.session_id;
   if key.session_status is null then
     if key.user_id is null then
       perform occupancy.refuse_key(access_key);

@@ -10,10 +10,8 @@ return case
   when (fact).code = 'kernels_per_session'
     then format('%s kernels requested, at most %s in a session', (fact).requested, (fact).max)
   when (fact).slot is null
-    then format('%s %s runs %s of at most %s %s', occupancy.scope_words((fact).scope), (fact).scope_id,
-                (fact).used, (fact).max,
-                case when (fact).code = 'system_concurrency_limit'
-                     then 'system sessions' else 'sessions' end)
+    then occupancy.count_message(
+      (fact).code, (fact).scope, (fact).scope_id, (fact).used, (fact).max)
   else format('%s %s has %s of %s %s occupied, %s requested', occupancy.scope_words((fact).scope),
               (fact).scope_id, trim_scale((fact).used), trim_scale((fact).max), (fact).slot,
               trim_scale((fact).requested))

@@ -14,24 +14,24 @@ as $$
 declare
   limit_code constant text :=
     case session_type when 'system' then 'system_concurrency_limit' else 'concurrency_limit' end;
-  fact occupancy.fact;
-  violated jsonb := jsonb '[]';
+  limit_message text;
 begin
-  -- What key_facts says of a key, without a query: whoever retries at a full key asks often.
-  for i in 1 .. 3 loop
-    if i = 1 and not is_active then
-      fact := row(1, 'key_inactive', 'keypair', access_key, null, null, null, null, false);
-    elsif i = 2 and number_of_kernels > max_kernels_per_session then
-      fact := row(2, 'kernels_per_session', 'keypair', access_key, null, 0, number_of_kernels,
-                  max_kernels_per_session, false);
-    elsif i = 3 and used >= max then
-      fact := row(3, limit_code, 'keypair', access_key, null, used, 1, max, false);
-    else
-      continue;
-    end if;
-    violated := violated || occupancy.violation(fact);
-  end loop;
-  return occupancy.rejection(session_id, access_key, used, max, violated);
+  if not is_active or number_of_kernels > max_kernels_per_session then
+    return occupancy.rejection(session_id, access_key, used, max, (
+      select jsonb_agg(occupancy.violation(f) order by f.position)
+      from occupancy.key_facts(
+        access_key, session_type, number_of_kernels, max_kernels_per_session, is_active, used, max)
+        as f
+      where not f.passed));
+  end if;
+  -- What these would say of a full key, without a query: whoever retries there asks often.
+  limit_message := occupancy.count_message(limit_code, 'keypair', access_key, used, max);
+  return row(
+    session_id, 'rejected', limit_code, limit_message, access_key, used, max,
+    jsonb_build_array(jsonb_build_object(
+      'code', limit_code, 'scope', 'keypair', 'scope_id', access_key, 'slot', null, 'used', used,
+      'requested', 1, 'max', max, 'message', limit_message)),
+    null)::occupancy.admission;
 end;
 $$;
 

@@ -1,31 +1,31 @@
 create or replace function occupancy.quotas_ahead(
-  session_type text,
   user_id text,
   project text,
   resource_group text,
   domain text,
   requested jsonb
 )
-returns setof occupancy.quota_outlook
+-- A set, so that callers' plans take it in instead of planning it at every call.
+returns setof occupancy.seen_quota
 language sql stable
 as $$
-  select count(*) > 0,
-         coalesce(bool_and(
-           coalesce(q.used < q.max_concurrent_sessions, true) and occupancy.slots_fit(
-             requested, q.occupied_slots, q.total_resource_slots, q.default_for_unspecified)),
-           true)
+  select q.scope, q.scope_id, q.total_resource_slots, q.default_for_unspecified, q.occupied_slots,
+         case when coalesce(q.used < q.max_concurrent_sessions, true)
+              then occupancy.slots_charged(
+                q.occupied_slots, requested, q.total_resource_slots, q.default_for_unspecified) end
   from occupancy.quota q
-  where session_type <> 'system'
-    and q.scope_id = any (array[user_id, project, resource_group, domain])
+  where q.scope_id = any (array[user_id, project, resource_group, domain])
     and q.scope_id = case q.scope
           when 'user' then user_id
           when 'project' then project
           when 'resource_group' then resource_group
           else domain
-        end;
+        end
+  -- As they are locked: the most shared last, so that it is held for the shortest time.
+  order by array_position(array['user', 'project', 'resource_group', 'domain'], q.scope);
 $$;
 
-comment on function occupancy.quotas_ahead(text, text, text, text, text, jsonb) is
-  'Internal. Whether quotas apply to a session, and whether it fits in all of them now. Nobody can '
-  'create one before this transaction ends (see enter_ledger).';
-revoke all on function occupancy.quotas_ahead(text, text, text, text, text, jsonb) from public;
+comment on function occupancy.quotas_ahead(text, text, text, text, jsonb) is
+  'Internal. The quotas that a compute session is charged to. Nobody can create one before this '
+  'transaction ends (see enter_ledger).';
+revoke all on function occupancy.quotas_ahead(text, text, text, text, jsonb) from public;

@@ -11,7 +11,7 @@ language plpgsql volatile
 as $$
 declare
   stored occupancy.session;
-  key occupancy.key_context;
+  key record;
 begin
   if fresh then
     -- What is read here may be committed and not yet at the standby: the caller who waited for that
@@ -25,7 +25,7 @@ begin
   end if;
   select s.* into stored from occupancy.session s
   where s.session_id = repeated_reservation.session_id;
-  select k.* into key from occupancy.read_key(session_id, access_key, session_type) as k;
+  select k.* into key from occupancy.read_key(access_key, session_type = 'system') as k;
   if stored.status = 'PENDING' then
     raise exception 'the session waits in the queue'
       using errcode = 'OC006', detail = session_id::text,

@@ -362,22 +362,22 @@ async fn batches_that_share_only_quotas_do_not_deadlock() {
 
 #[tokio::test]
 async fn a_duplicate_does_not_find_a_quota_full_of_itself() {
-    // The second call has looked for the id and found nothing. Before it looks at the quotas, the
-    // first is admitted, and the last session of the user's quota is this very one. Nothing is
-    // locked in between; the test makes the second wait there.
+    // The second call has found room at its key. Before it looks at the quotas, the first is
+    // admitted, and the last session of the user's quota is this very one. Nothing is locked in
+    // between; the test makes the second wait there.
     let platform = Platform::with_limit(9).await;
     platform
         .run(
             "select occupancy.put_quota('user', 'alice', 1);
              alter function occupancy.quotas_ahead rename to quotas_ahead_as_it_is;
-             create function occupancy.quotas_ahead(text, text, text, text, text, jsonb)
-               returns setof occupancy.quota_outlook language plpgsql volatile as $$
+             create function occupancy.quotas_ahead(text, text, text, text, jsonb)
+               returns setof occupancy.seen_quota language plpgsql volatile as $$
              begin
                if current_setting('occupancy_test.wait', true) = 'here' then
                  perform pg_advisory_xact_lock(1);
                end if;
                return query
-                 select q.* from occupancy.quotas_ahead_as_it_is($1, $2, $3, $4, $5, $6) as q;
+                 select q.* from occupancy.quotas_ahead_as_it_is($1, $2, $3, $4, $5) as q;
              end $$;
              grant execute on function occupancy.quotas_ahead to occupancy_owner;",
         )
