@@ -132,6 +132,12 @@ async fn every_one_gives_a_figure(scenarios: &[&str]) {
         assert!(ours > 0.0 && floor > 0.0, "{figure}");
         assert!((number(&figure["ratio"]) - ours / floor).abs() < 1e-6, "{figure}");
         assert!(number(&figure["p50_us"]) <= number(&figure["p99_us"]), "{figure}");
+        let cpu = [&figure["cpu_us"], &figure["floor_cpu_us"]];
+        assert!(cpu.iter().all(|time| time.is_null() || number(time) > 0.0), "{figure}");
+        let here = std::env::var_os("OCCUPANCY_TEST_URL").is_none();
+        if here && std::path::Path::new("/proc/self/schedstat").exists() {
+            assert!(cpu.iter().all(|time| !time.is_null()), "the server is here: {figure}");
+        }
         for goal in [&figure["goal"], &figure["goal_ops_per_second"]] {
             assert!(goal.is_null() || number(goal) > 0.0, "{figure}");
         }

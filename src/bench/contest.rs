@@ -6,6 +6,7 @@ use std::time::Duration;
 use crate::bench::calls::functions;
 use crate::bench::calls::queue::{self, Waiting};
 use crate::bench::databases::Databases;
+use crate::bench::effort::Meter;
 use crate::bench::figure::Figure;
 use crate::bench::link::Link;
 use crate::bench::managers::Managers;
@@ -58,9 +59,10 @@ impl<'a> Contest<'a> {
         ours.slice(warm_up).await?;
         beside.slice(warm_up).await?;
         let mut slices = Vec::with_capacity(self.options.slices);
+        let meter = Meter::of(databases).await?;
         for round in 1..=self.options.slices {
-            let theirs = beside.slice(self.options.slice).await?;
-            let pair = (ours.slice(self.options.slice).await?, theirs);
+            let theirs = beside.metered_slice(self.options.slice, &meter).await?;
+            let pair = (ours.metered_slice(self.options.slice, &meter).await?, theirs);
             on_round(round as u64, self.line(&lineup, pair));
             slices.push(pair);
         }
@@ -183,6 +185,16 @@ enum Team {
 }
 
 impl Team {
+    /// Works for this long, and tells for how long that kept processors busy.
+    async fn metered_slice(&mut self, length: Duration, meter: &Meter) -> Result<Slice> {
+        let before = meter.read().await?;
+        let mut slice = self.slice(length).await?;
+        if let (Some(before), Some(after)) = (before, meter.read().await?) {
+            slice.busy = Some(after.since(&before));
+        }
+        Ok(slice)
+    }
+
     /// Works for this long.
     async fn slice(&mut self, length: Duration) -> Result<Slice> {
         match self {

@@ -37,6 +37,11 @@ impl Databases {
         &self.server
     }
 
+    /// How the names of all its databases begin.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Makes the template: the schema, the floor's functions and those that fill it.
     pub(super) async fn prepare(&self) -> Result<()> {
         let client = self.server.connect().await?;

@@ -21,6 +21,10 @@ pub(crate) struct Figure {
     pub(crate) floor_p99_us: Option<u64>,
     /// Operations per second, of ours to the other's.
     pub(crate) ratio: f64,
+    /// Microseconds of processors that an operation took, of the server's backends and of this
+    /// program together, with whatever a turn does beside; `None` if the server is elsewhere.
+    pub(crate) cpu_us: Option<f64>,
+    pub(crate) floor_cpu_us: Option<f64>,
     /// What the ratio is to reach, where that was agreed on.
     pub(crate) goal: Option<f64>,
     /// What our operations per second are to reach, where that was.
@@ -57,6 +61,8 @@ impl Figure {
             floor_p50_us: median_time(&theirs, |slice| slice.p50_us),
             floor_p99_us: median_time(&theirs, |slice| slice.p99_us),
             ratio: ops_per_second / floor_ops_per_second,
+            cpu_us: median_effort(&ours),
+            floor_cpu_us: median_effort(&theirs),
             goal,
             goal_ops_per_second,
             errors: ours.iter().map(|slice| slice.errors).sum(),
@@ -77,6 +83,12 @@ fn median(values: &[f64]) -> f64 {
         n if n % 2 == 1 => sorted[n / 2],
         n => f64::midpoint(sorted[n / 2 - 1], sorted[n / 2]),
     }
+}
+
+/// Of the slices of which it is known.
+fn median_effort(slices: &[Slice]) -> Option<f64> {
+    let known: Vec<_> = slices.iter().filter_map(Slice::cpu_us).collect();
+    (!known.is_empty()).then(|| median(&known))
 }
 
 /// The middle one, of two the longer.

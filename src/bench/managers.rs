@@ -93,6 +93,8 @@ impl Managers {
             p50_us: Some(ticks.value_at_quantile(0.5)),
             p99_us: Some(ticks.value_at_quantile(0.99)),
             errors: self.errors() - errors,
+            operations: operations as u64,
+            busy: None,
         })
     }
 

@@ -16,6 +16,7 @@
 //! | `managers` | managers that place what waits, tick by tick |
 //! | `order`, `calls`, `link` | what it asks for, in which words, over which connection |
 //! | `pgbench` | the reservation through pgbench |
+//! | `effort` | for how long it kept processors busy |
 //! | `figure`, `conditions` | what was measured, and where |
 //! | `soak` | a long run, and whether anything creeps |
 
@@ -23,6 +24,7 @@ mod calls;
 mod conditions;
 mod contest;
 mod databases;
+mod effort;
 mod figure;
 mod ground;
 mod link;

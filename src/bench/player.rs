@@ -185,6 +185,19 @@ pub(super) struct Slice {
     pub(super) p50_us: Option<u64>,
     pub(super) p99_us: Option<u64>,
     pub(super) errors: u64,
+    /// What was done at all, or 0 where nobody but a program of its own knows.
+    pub(super) operations: u64,
+    /// For how long it kept processors busy, here and on a server beside.
+    pub(super) busy: Option<Duration>,
+}
+
+impl Slice {
+    /// Microseconds of a processor that an operation took, with all that belongs to its turn.
+    #[expect(clippy::cast_precision_loss, reason = "no slice has 2^52 operations")]
+    pub(super) fn cpu_us(&self) -> Option<f64> {
+        let busy = self.busy.filter(|_| self.operations > 0)?;
+        Some(busy.as_secs_f64() * 1e6 / self.operations as f64)
+    }
 }
 
 /// Lets all players work for this long. If one fails, all stop, and the team is no more.
@@ -197,6 +210,7 @@ pub(super) async fn play<P: Player>(players: &mut Vec<P>, length: Duration) -> R
         let (player, record) = ended.map_err(ended_early)??;
         slice.ops_per_second += record.ops_per_second();
         slice.errors += record.errors;
+        slice.operations += record.operations;
         // Both have the same bounds.
         let _ = times.add(&record.times);
         players.push(player);
