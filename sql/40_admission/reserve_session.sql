@@ -98,6 +98,8 @@ begin
         occupancy.clock(), epoch)
       on conflict do nothing;
       exit admitting when not found;
+      insert into occupancy.session_concurrency (access_key, session_id, system)
+      values (reserve_session.access_key, reserve_session.session_id, system);
 
       -- Charge whoever has room: the key, the agents by id, the quotas. What was seen of them is
       -- compared again, with what each row says once it is locked.
@@ -140,8 +142,6 @@ begin
           exit charging when not occupancy.charge_seen_quotas(quotas, placed.total);
         end if;
 
-        insert into occupancy.session_concurrency (access_key, session_id, system)
-        values (reserve_session.access_key, reserve_session.session_id, system);
         if cardinality(placed.kernel_ids) = 1 then
           placed_kernels := jsonb_build_array(jsonb_build_object(
             'kernel_id', placed.kernel_ids[1], 'agent', placed.agents[1],
