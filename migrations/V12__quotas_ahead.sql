@@ -3,16 +3,14 @@
 -- What a reservation sees of its quotas before it locks them, and what is retired by it.
 
 create type occupancy.seen_quota as (
-  scope                    text,
-  scope_id                 text,
-  total_resource_slots     jsonb,
-  default_for_unspecified  text,
-  occupied_slots           jsonb,
-  charged                  jsonb
+  scope     text,
+  scope_id  text,
+  version   xid,
+  charged   jsonb
 );
 comment on type occupancy.seen_quota is
-  'Internal. A quota before it is locked: what it has occupied, and what with a session to be '
-  'admitted, NULL if that does not fit or its number of sessions is reached.';
+  'Internal. A quota before it is locked: which version of its row, and what it will have occupied '
+  'with a session to be admitted, NULL if that does not fit or its number of sessions is reached.';
 
 drop function if exists occupancy.reserve(
   uuid, text, text, text, occupancy.placement, bigint, boolean);

@@ -10,18 +10,15 @@ declare
   charged occupancy.seen_quota;
 begin
   foreach seen in array quotas loop
-    -- Unless somebody was faster, it is as it was: then its sum is known already.
+    -- As with the key and the agents (see reserve_session): the version that was seen has room.
     update occupancy.quota q
     set used = q.used + 1,
-        occupied_slots = case when q.occupied_slots = seen.occupied_slots then seen.charged
+        occupied_slots = case when q.xmin = seen.version then seen.charged
                               else occupancy.slots_plus(q.occupied_slots, requested) end
     where q.scope_id = seen.scope_id and q.scope = seen.scope
-      and (q.max_concurrent_sessions is null or q.used < q.max_concurrent_sessions)
-      and (q.total_resource_slots is null
-           or q.occupied_slots = seen.occupied_slots
-           and q.total_resource_slots = seen.total_resource_slots
-           and q.default_for_unspecified = seen.default_for_unspecified
-           or occupancy.slots_fit(
+      and (q.xmin = seen.version
+           or (q.max_concurrent_sessions is null or q.used < q.max_concurrent_sessions)
+           and occupancy.slots_fit(
              requested, q.occupied_slots, q.total_resource_slots, q.default_for_unspecified));
     if not found then
       foreach charged in array quotas loop

@@ -9,7 +9,7 @@ create or replace function occupancy.quotas_ahead(
 returns setof occupancy.seen_quota
 language sql stable
 as $$
-  select q.scope, q.scope_id, q.total_resource_slots, q.default_for_unspecified, q.occupied_slots,
+  select q.scope, q.scope_id, q.xmin,
          case when coalesce(q.used < q.max_concurrent_sessions, true)
               then occupancy.slots_charged(
                 q.occupied_slots, requested, q.total_resource_slots, q.default_for_unspecified) end

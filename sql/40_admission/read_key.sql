@@ -1,6 +1,7 @@
 create or replace function occupancy.read_key(access_key text, system boolean)
 -- A set, so that callers' plans take it in instead of planning it at every call.
 returns table (
+  version xid,
   user_id text,
   domain text,
   resource_policy text,
@@ -15,7 +16,7 @@ returns table (
 language sql stable
 as $$
   select
-    k.user_id, k.domain, k.resource_policy, k.is_active,
+    k.xmin, k.user_id, k.domain, k.resource_policy, k.is_active,
     case when read_key.system then k.system_used else k.compute_used end,
     case when read_key.system then p.max_concurrent_system_sessions
          else p.max_concurrent_sessions end,
@@ -28,7 +29,7 @@ as $$
 $$;
 
 comment on function occupancy.read_key(text, boolean) is
-  'Internal. The key of a reservation with its limits, none if it is unknown. used, max: sessions '
+  'Internal. The key of a reservation with its limits, none if it is unknown. version: of its row. used, max: sessions '
   'of the system class, or else of the compute class. total_resource_slots is unlimited for a '
   'system session, which is charged with no slots.';
 revoke all on function occupancy.read_key(text, boolean) from public;

@@ -53,7 +53,7 @@ begin
                or cardinality(placed.kernel_ids) <= key.max_kernels_per_session)
         and key.charged is not null;
       for i in 1 .. cardinality(placed.agent_ids) loop
-        select a.agent_id, a.resource_group, a.occupied_slots, a.available_slots,
+        select a.agent_id, a.xmin as version, a.resource_group,
                case when a.status = 'ALIVE' and a.schedulable
                     then occupancy.slots_charged(
                       a.occupied_slots, placed.agent_slots[i], a.available_slots, 'LIMITED')
@@ -101,8 +101,9 @@ begin
       insert into occupancy.session_concurrency (access_key, session_id, system)
       values (reserve_session.access_key, reserve_session.session_id, system);
 
-      -- Charge whoever has room: the key, the agents by id, the quotas. What was seen of them is
-      -- compared again, with what each row says once it is locked.
+      -- Charge whoever has room: the key, the agents by id, the quotas. A row in the version that
+      -- was seen (xmin: who wrote it) has room, and its sum is known; any other, since somebody was
+      -- faster, is compared and added up anew, with what it says once it is locked.
       <<charging>>
       begin
         update occupancy.keypair k
@@ -110,30 +111,29 @@ begin
             system_used = case when system then k.system_used + 1 else k.system_used end,
             occupied_slots = case
               when system then k.occupied_slots
-              when k.occupied_slots = key.occupied_slots then key.charged
+              when k.xmin = key.version then key.charged
               else occupancy.slots_plus(k.occupied_slots, placed.total) end
         where k.access_key = reserve_session.access_key
-          and k.is_active and k.user_id = key.user_id and k.domain is not distinct from key.domain
-          and k.resource_policy = key.resource_policy
-          and (key.max is null
-               or case when system then k.system_used else k.compute_used end < key.max)
-          and (key.total_resource_slots is null or k.occupied_slots = key.occupied_slots
-               or occupancy.slots_fit(placed.total, k.occupied_slots, key.total_resource_slots,
-                                      key.default_for_unspecified))
+          and (k.xmin = key.version
+               or k.is_active and k.user_id = key.user_id
+               and k.domain is not distinct from key.domain
+               and k.resource_policy = key.resource_policy
+               and (key.max is null
+                    or case when system then k.system_used else k.compute_used end < key.max)
+               and occupancy.slots_fit(placed.total, k.occupied_slots, key.total_resource_slots,
+                                       key.default_for_unspecified))
         returning case when system then k.system_used else k.compute_used end into used;
         exit charging when not found;
         for i in 1 .. cardinality(placed.agent_ids) loop
-          -- Unless somebody was faster, it is as it was: then its sum is known already.
+          -- Who charges several agents leaves them with one xmin: it tells versions of one row apart.
           update occupancy.agent a
           set occupied_slots = case
-                when a.agent_id = agent.agent_id and a.occupied_slots = agent.occupied_slots
-                then agent.charged
+                when a.xmin = agent.version and a.agent_id = agent.agent_id then agent.charged
                 else occupancy.slots_plus(a.occupied_slots, placed.agent_slots[i]) end
-          where a.agent_id = placed.agent_ids[i] and a.resource_group = agent_group
-            and a.status = 'ALIVE' and a.schedulable
-            and (a.agent_id = agent.agent_id and a.occupied_slots = agent.occupied_slots
-                 and a.available_slots = agent.available_slots
-                 or occupancy.slots_fit(
+          where a.agent_id = placed.agent_ids[i]
+            and (a.xmin = agent.version and a.agent_id = agent.agent_id
+                 or a.resource_group = agent_group and a.status = 'ALIVE' and a.schedulable
+                 and occupancy.slots_fit(
                    placed.agent_slots[i], a.occupied_slots, a.available_slots, 'LIMITED'));
           exit charging when not found;
           agents_charged := i;
