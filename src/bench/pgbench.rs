@@ -89,7 +89,9 @@ select session_id, outcome, code, message, access_key, used, max, violations, ke
            'agent', 'i-' || :agent,
            'slots', '{{"cpu": "1", "cuda.shares": "0.5", "mem": "1g"}}'::jsonb)),
          session_type => 'interactive',
-         project => null);
+         project => null,
+         manager => null,
+         epoch => null);
 "#
     )
 }
