@@ -107,6 +107,22 @@ async fn a_reservation_that_waited_for_the_key_sees_what_the_holder_left() {
 }
 
 #[tokio::test]
+async fn a_reservation_that_waited_for_the_key_sees_the_slots_that_the_holder_left() {
+    // Sessions enough, and one cpu, which the first of them takes.
+    let platform = Platform::with_limit(9).await;
+    platform
+        .run("select occupancy.put_resource_policy('student', 9, total_resource_slots => '{\"cpu\": 1}')")
+        .await;
+    let first = platform.begin().await;
+    reserve(&first, &Call::new("AK", &["a1"])).await.expect("answered");
+    let second = platform.blocked_reservation(&Call::new("AK", &["a2"])).await;
+    commit(&first).await;
+    let rejected = second.await.expect("the call ended").expect("answered");
+    assert_eq!(rejected.verdict(), "rejected keypair_quota");
+    platform.assert_sound().await;
+}
+
+#[tokio::test]
 async fn a_reservation_that_waited_for_an_agent_sees_what_the_holder_left() {
     // Two keys, one agent with room for one of the two sessions. The second reservation has read
     // the agent as free before it waits for it.
@@ -131,12 +147,13 @@ async fn a_reservation_that_waited_for_an_agent_sees_what_the_holder_left() {
 
 #[tokio::test]
 async fn a_reservation_that_waited_for_a_quota_sees_what_the_holder_left() {
-    // Nothing in common but the project, whose last session the first of them takes.
+    // Nothing in common but the project, whose last session the first of them takes. The second has
+    // charged its user before it waits, who gets that back.
     let platform = Platform::with_limit(9).await;
     platform
         .run(
             "select occupancy.put_keypair('BK', 'bob', 'student');
-             select occupancy.put_quota('project', 'vision', 1);",
+             select occupancy.put_quota('user', 'bob', 1), occupancy.put_quota('project', 'vision', 1);",
         )
         .await;
     let first = platform.begin().await;
