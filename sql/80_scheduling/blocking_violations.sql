@@ -10,17 +10,19 @@ as $$
   union all
   select 2, occupancy.queue_violation(
     'dependencies', 'session', d.id::text, null, null, null, null,
-    format('session %s has not ended with success: %s', d.id,
-           coalesce(occupancy.session_status(s.status, s.stage), 'forgotten')))
+    format('session %s has not ended with success: %s', d.id, coalesce((
+      select occupancy.session_status(s.status, s.stage)
+      from occupancy.session s where s.session_id = d.id
+    ), 'forgotten')))
   from unnest(case when (waiting).dependencies <> '{}'
               then occupancy.unmet_dependencies((waiting).session_id) end) as d (id)
-  left join occupancy.session s on s.session_id = d.id
   union all
   select 2 + f.position, occupancy.violation(f)
   from occupancy.keypair k
-  join occupancy.resource_policy p on p.name = k.resource_policy
   cross join lateral occupancy.key_facts(
-    k.access_key, '', jsonb_array_length((waiting).kernels), p.max_kernels_per_session,
+    k.access_key, '', jsonb_array_length((waiting).kernels), (
+      select p.max_kernels_per_session
+      from occupancy.resource_policy p where p.name = k.resource_policy),
     k.is_active, 0, null) as f
   where k.access_key = (waiting).access_key and not f.passed
   union all
