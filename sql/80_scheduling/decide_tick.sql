@@ -56,6 +56,9 @@ declare
     from unnest(sessions.part_agents) with ordinality as p (agent, position)
     left join unnest(agents.ids) with ordinality as a (id, position) on a.id = p.agent
     order by p.position);
+  -- Parts in the order in which they are given agents, if that is not their own: of a session those
+  -- first that name one, so that no other part takes the room that they alone cannot do without.
+  visits integer[];
   -- Shapes that fit nowhere, and for good: what is free only shrinks.
   hopeless boolean[] := array_fill(false, array[shapes_n]);
   -- What was last found for a request, and how many sessions were placed then: it holds until there
@@ -97,6 +100,7 @@ declare
   c integer;
   j integer;
   at integer;
+  visit integer;
   part integer;
   step integer;
   shape integer;
@@ -112,6 +116,13 @@ declare
   has_place boolean;
   fits boolean;
 begin
+  if cardinality(part_shapes) > requests_n then
+    visits := array(
+      select p.part
+      from unnest(first_parts, last_parts) with ordinality as r (first, last, request)
+      cross join generate_series(r.first, r.last) as p (part)
+      order by r.request, designated[p.part] = 0, p.part);
+  end if;
   if drf then
     select array_agg(o.head order by o.n), array_agg(o.next order by o.n) into heads, nexts
     from (
@@ -200,16 +211,17 @@ begin
     start_before := start;
     chose := false;
     has_place := true;
-    part := first_parts[request];
+    visit := first_parts[request];
     step := 1;
     loop
       if step = 1 then
-        if part > last_parts[request] then
+        if visit > last_parts[request] then
           exit when within_limits;
           step := -1;
-          part := part - 1;
+          visit := visit - 1;
           continue;
         end if;
+        part := coalesce(visits[visit], visit);
         shape := part_shapes[part];
         family := families[shape];
         agent := 0;
@@ -234,7 +246,7 @@ begin
             place := nth;
             exit when agent > 0;
           end loop;
-          hopeless[shape] := agent = 0 and part = first_parts[request];
+          hopeless[shape] := agent = 0 and visit = first_parts[request];
         end if;
         if agent = 0 then
           has_place := false;
@@ -247,7 +259,7 @@ begin
           v_requested[failures] := null;
           v_shape[failures] := shape;
           step := -1;
-          part := part - 1;
+          visit := visit - 1;
           continue;
         end if;
         -- With limits in the way and nothing more to look for, all that is needed is known.
@@ -258,7 +270,8 @@ begin
           chose := true;
         end if;
       else
-        exit when part < first_parts[request];
+        exit when visit < first_parts[request];
+        part := coalesce(visits[visit], visit);
         shape := part_shapes[part];
         agent := chosen[part];
         chosen[part] := 0;
@@ -328,7 +341,7 @@ begin
           end if;
         end loop;
       end if;
-      part := part + step;
+      visit := visit + step;
     end loop;
 
     if within_limits and has_place then

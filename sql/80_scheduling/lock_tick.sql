@@ -26,19 +26,22 @@ begin
            case when policy = 'fifo' and lock_tick.tries > 0
                      and r.tries + q.tries_apart >= lock_tick.tries
                 then r.tried_at else '-infinity' end as aside,
-           case policy when 'lifo' then -q.position else q.position end as place,
-           q.session_id, q.reason_id, q.gated, q.request, q.access_key
-    from occupancy.queued_session q
+           q.place, q.session_id, q.reason_id, q.gated, q.request, q.access_key
+    from (
+      select q.session_id, q.access_key, q.priority,
+             case policy when 'lifo' then -q.position else q.position end as place,
+             q.request, q.gated, q.reason_id, q.tries_apart
+      from occupancy.queued_session q
+      where policy <> 'drf' and q.resource_group = lock_tick.resource_group
+      union all
+      select l.*
+      from occupancy.line_of_keys(lock_tick.resource_group, max_sessions, lock_tick.tries) as l
+      where policy = 'drf'
+    ) as q
     left join occupancy.queued_reason r on r.reason_id = q.reason_id
-    where q.resource_group = lock_tick.resource_group
     order by q.priority desc, aside, place
     limit max_sessions + 1
   ) as q;
-  -- Whoever waited for his turn may find that another tick placed all.
-  if queue.ids is null then
-    queue.pending := '{}';
-    return queue;
-  end if;
   owners := array(
     select k from occupancy.keypair k
     where k.access_key = any (array(select distinct unnest(keys[ : max_sessions])))

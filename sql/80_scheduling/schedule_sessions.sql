@@ -125,7 +125,8 @@ comment on function occupancy.schedule_sessions(text, integer, text, text, integ
   'One tick: places as many of the first max_sessions (at most 10,000) PENDING sessions of a '
   'resource group as there is room for, in one transaction, exact against every limit. policy, '
   'inside a priority: fifo (after so many failed tries a session steps aside; tries 0: strictly in '
-  'order, nobody passes one that finds no room), lifo or drf. selector: concentrated, dispersed, '
+  'order, nobody passes one that finds no room), lifo, or drf (the key with the least share first, '
+  'and keys take turns at being among the first max_sessions). selector: concentrated, dispersed, '
   'roundrobin or legacy. A row per session looked at, in that order: placed, with its kernels and '
   'their agents, or waiting, with the code and all violations. OC005, OC008.';
 revoke all on function occupancy.schedule_sessions(text, integer, text, text, integer) from public;

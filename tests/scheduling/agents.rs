@@ -307,6 +307,30 @@ async fn kernels_of_a_multi_node_session_may_name_different_agents() {
 }
 
 #[tokio::test]
+async fn a_kernel_that_names_its_agent_gets_it_before_the_others_choose() {
+    for selector in ["concentrated", "dispersed", "roundrobin", "legacy"] {
+        let q = Queue::with(3).await;
+        let three = json!({"cluster_mode": "multi-node", "kernels": [
+            {"slots": {"cpu": 4}}, {"slots": {"cpu": 4}, "agent": "a1"}, {"slots": {"cpu": 4}}
+        ]});
+        q.enqueued(but(wanting(1, "AK", json!({})), three)).await;
+        q.enqueued(wanting(2, "AK", json!({"cpu": 1}))).await;
+        let answer = q.tick(&format!("selector => '{selector}'")).await;
+        assert_eq!(answer, ["1 -> a2 a1 a3", "2 waiting no_agent_fits"], "{selector}");
+        // What it tried on the way back is free again.
+        let four = json!({"cluster_mode": "multi-node", "kernels": [
+            {"slots": {"cpu": 1}}, {"slots": {"cpu": 1}, "agent": "a3"}, {"slots": {"cpu": 9}}
+        ]});
+        q.release(1).await;
+        q.enqueued(but(wanting(3, "AK", json!({})), four)).await;
+        let on_a3 = json!({"kernels": [{"slots": {"cpu": 4}, "agent": "a3"}]});
+        q.enqueued(but(wanting(4, "AK", json!({})), on_a3)).await;
+        let answer = q.tick(&format!("selector => '{selector}'")).await;
+        assert_eq!(answer[1..], ["3 waiting no_agent_fits", "4 -> a3"], "{selector}");
+    }
+}
+
+#[tokio::test]
 async fn agents_are_ordered_anew_after_each_placement_for_every_kind_of_request() {
     // Two kinds of requests share three agents; each sees what the other took.
     let agents: Vec<_> = ["a1", "a2", "a3"].map(|a| (a, json!({"cpu": 8, "mem": 8}))).into();

@@ -147,6 +147,35 @@ async fn drf_counts_what_a_key_occupied_before() {
 }
 
 #[tokio::test]
+async fn drf_lets_no_key_keep_the_others_out_by_how_many_it_lets_wait() {
+    let q = Queue::with(1).await;
+    q.wait_for_slots(&vec![json!({"cpu": 1}); 6]).await;
+    q.enqueued(wanting(7, "BK", json!({"cpu": 1}))).await;
+    let two = "policy => 'drf', max_sessions => 2";
+    assert_eq!(q.tick(two).await, ["1 -> a1", "7 -> a1"]);
+    // Whether there are more than it looks at is not told by how many a key has.
+    assert_eq!(q.tick(two).await, ["2 -> a1", "3 -> a1"]);
+    assert_eq!(q.tick(two).await, ["4 waiting no_agent_fits", "5 waiting no_agent_fits"]);
+    q.enqueued(wanting(8, "BK", json!({}))).await;
+    assert_eq!(q.tick(two).await, ["8 -> a1", "4 waiting no_agent_fits"]);
+}
+
+#[tokio::test]
+async fn drf_lets_nobody_keep_the_others_out_by_what_has_no_room() {
+    let q = Queue::with(1).await;
+    q.wait_for_slots(&[json!({"cpu": 5}), json!({"cpu": 5}), json!({"cpu": 4})]).await;
+    let one = "policy => 'drf', max_sessions => 1, tries => 1";
+    assert_eq!(q.tick(one).await, ["1 waiting no_agent_fits"]);
+    assert_eq!(q.tick(one).await, ["2 waiting no_agent_fits"]);
+    assert_eq!(q.tick(one).await, ["3 -> a1"]);
+    assert_eq!(q.tick(one).await, ["1 waiting no_agent_fits"]);
+    assert_eq!(
+        q.tick("policy => 'drf', max_sessions => 1, tries => 0").await,
+        ["1 waiting no_agent_fits"]
+    );
+}
+
+#[tokio::test]
 async fn a_batch_session_starts_at_its_time_to_the_second() {
     let q = Queue::with(1).await;
     let batch = json!({"session_type": "batch", "starts_at": "2030-01-01T10:00:00Z"});

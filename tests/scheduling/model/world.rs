@@ -98,12 +98,21 @@ impl Request {
         total
     }
 
-    /// What must run on one agent: which, if that is said, and the slots.
-    fn parts(&self) -> Vec<(Option<String>, Slots)> {
-        if self.multi_node {
-            return self.kernels.clone();
+    /// What must run on one agent: its place among all, which agent, if that is said, and the slots.
+    /// Those that name one come first.
+    fn parts(&self) -> Vec<(usize, Option<String>, Slots)> {
+        if !self.multi_node {
+            return vec![(
+                0,
+                self.kernels.iter().find_map(|(agent, _)| agent.clone()),
+                self.total(),
+            )];
         }
-        vec![(self.kernels.iter().find_map(|(agent, _)| agent.clone()), self.total())]
+        let kernels = self.kernels.iter().enumerate();
+        let mut parts: Vec<_> =
+            kernels.map(|(at, (agent, slots))| (at, agent.clone(), slots.clone())).collect();
+        parts.sort_by_key(|(_, agent, _)| agent.is_none());
+        parts
     }
 }
 
@@ -624,7 +633,7 @@ impl World {
             ids.iter().map(|id| (*id, self.free(id))).collect();
         let mut found = Vec::new();
         let mut moved = pointer.clone();
-        for (designated, slots) in request.parts() {
+        for (at, designated, slots) in request.parts() {
             let fits = |id: &&&String| slots.iter().all(|(name, n)| of(&free[**id], name) >= *n);
             let agent = if let Some(agent) = &designated {
                 ids.iter().filter(|id| **id == agent).find(fits)
@@ -644,10 +653,11 @@ impl World {
             if designated.is_none() {
                 moved = Some(agent.clone());
             }
-            found.push(agent);
+            found.push((at, agent));
         }
         *pointer = moved;
-        Ok(found)
+        found.sort_unstable();
+        Ok(found.into_iter().map(|(_, agent)| agent).collect())
     }
 
     /// The sessions that a tick looks at, before anybody's share counts.
@@ -659,14 +669,26 @@ impl World {
             .filter_map(|(n, session)| Some((*n, session, session.request.as_ref()?)))
             .filter(|(_, _, request)| request.group == group)
             .map(|(n, session, request)| {
-                let aside = tick.policy == "fifo" && tick.tries > 0 && session.tries >= tick.tries;
+                let aside = tick.policy != "lifo" && tick.tries > 0 && session.tries >= tick.tries;
                 let position = i64::try_from(session.position).expect("few");
                 let position = if tick.policy == "lifo" { -position } else { position };
-                let turn = if aside { session.tried_at } else { i64::MIN };
-                (-request.priority, turn, position, n)
+                let aside = if aside { session.tried_at } else { i64::MIN };
+                (-request.priority, 0, aside, position, n)
             })
             .collect();
         line.sort_unstable();
+        if tick.policy == "drf" {
+            // Keys take turns at being looked at, and are then in the order of coming.
+            let mut turns = BTreeMap::new();
+            for (priority, turn, .., n) in &mut line {
+                let next = turns.entry((*priority, &self.request(*n).key)).or_insert(0);
+                *turn = *next;
+                *next += 1;
+            }
+            line.sort_unstable();
+            line.truncate(tick.most);
+            line.sort_unstable_by_key(|(priority, _, _, position, _)| (*priority, *position));
+        }
         line.into_iter().take(tick.most).map(|(.., n)| n).collect()
     }
 
