@@ -194,6 +194,66 @@ async fn a_start_time_in_the_past_is_reached() {
     assert_eq!(q.tick("").await, ["1 -> a1"]);
 }
 
+// A tick looks, and later words why who waits does so. A start time that comes in between, or a
+// dependency that ends, once made it answer `placed`, without a kernel. The clock stands for all that
+// happens meanwhile: it goes on with every call, and ends the dependency at one of them.
+#[tokio::test]
+async fn what_was_in_the_way_when_a_tick_looked_is_told_even_if_it_is_gone() {
+    let q = Queue::with(1).await;
+    q.run("create sequence public.moment; grant usage on sequence public.moment to public").await;
+    let clock = |happens: &str| {
+        format!(
+            "create or replace function occupancy.clock() returns timestamptz
+             language plpgsql volatile as $$
+             declare n constant bigint := nextval('public.moment');
+             begin
+               {happens}
+               return timestamptz '2100-01-01 00:00:00Z' + n * interval '1 s';
+             end $$"
+        )
+    };
+    let mut told = Vec::new();
+    for moment in 1..=8_u128 {
+        q.run(&clock("")).await;
+        q.run("alter sequence public.moment restart").await;
+        let at =
+            json!({"session_type": "batch", "starts_at": format!("2100-01-01T00:00:0{moment}.5Z")});
+        q.enqueued(but(wanting(moment, "AK", json!({})), at)).await;
+        told.extend(q.tick("").await);
+        q.release(moment).await;
+    }
+    for moment in 1..=8_u128 {
+        q.run(
+            "create or replace function occupancy.clock() returns timestamptz
+               language sql volatile return clock_timestamp()",
+        )
+        .await;
+        let (first, second) = (10 * moment, 10 * moment + 1);
+        q.enqueued(wanting(first, "AK", json!({}))).await;
+        assert_eq!(q.tick("").await, [format!("{first} -> a1")]);
+        q.enqueued(but(wanting(second, "AK", json!({})), json!({"dependencies": ids([first])})))
+            .await;
+        q.run("alter sequence public.moment restart").await;
+        let release = ids([first])[0];
+        q.run(&clock(&format!(
+            "if n = {moment} then perform occupancy.release_session('{release}'); end if;"
+        )))
+        .await;
+        told.extend(q.tick("").await);
+        q.release(second).await;
+    }
+    let (mut placed, mut waiting) = (0, 0);
+    for line in &told {
+        let (_, became) = line.split_once(' ').expect("a number");
+        match became {
+            "-> a1" => placed += 1,
+            "waiting start_time" | "waiting dependencies" => waiting += 1,
+            _ => panic!("{line}: {told:?}"),
+        }
+    }
+    assert!(placed > 0 && waiting > 0, "{told:?}");
+}
+
 /// Session 2 depends on 1.
 async fn chain() -> Queue {
     let q = Queue::with(1).await;
