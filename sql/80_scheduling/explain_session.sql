@@ -29,15 +29,22 @@ begin
              nullif(v.violation -> 'used', 'null'), nullif(v.violation -> 'requested', 'null'),
              nullif(v.violation -> 'max', 'null'),
              occupancy.holders_of(
-               v.violation ->> 'scope', v.violation ->> 'scope_id',
-               coalesce(v.violation ->> 'slot', biggest.slot),
+               case v.violation ->> 'code' when 'no_agent_fits' then 'agents'
+                    else v.violation ->> 'scope' end,
+               v.violation ->> 'scope_id', coalesce(v.violation ->> 'slot', scarce.slot),
                stored.session_type = 'system' and v.violation ->> 'scope' = 'keypair'),
              occupancy.way_in(v.violation)
       from jsonb_array_elements(occupancy.present_violations(waiting))
         with ordinality as v (violation, position)
+      -- Where it is not one slot that is exceeded: one that no agent has enough of, or any.
       left join lateral (
-        select min(r.slot) as slot from jsonb_object_keys(waiting.total_slots) as r (slot)
-      ) as biggest on true
+        select coalesce(
+          min(r.slot) filter (
+            where (v.violation -> 'requested' ->> r.slot)::numeric
+                  > (v.violation -> 'max' ->> r.slot)::numeric),
+          min(r.slot)) as slot
+        from jsonb_object_keys(waiting.total_slots) as r (slot)
+      ) as scarce on true
       order by v.position;
     if found then
       return;

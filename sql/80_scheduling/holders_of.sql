@@ -18,15 +18,19 @@ as $$
     from occupancy.session s
     join occupancy.kernel k on k.session_id = s.session_id and k.ended_at is null
     where s.ended_at is null
-      and case when holders_of.scope = 'agent' then k.agent_id = holders_of.scope_id
-               else s.status = 'RUNNING' and (s.session_type = 'system') = holders_of.system end
+      -- Agents are held by everybody, of any type and until each kernel ends.
+      and (holders_of.scope in ('agent', 'agents')
+           or s.status = 'RUNNING' and (s.session_type = 'system') = holders_of.system)
       and case holders_of.scope
+            when 'agent' then k.agent_id = holders_of.scope_id
+            when 'agents' then k.agent_id = any (array(
+              select a.agent_id from occupancy.agent a
+              where a.resource_group = holders_of.scope_id and a.status = 'ALIVE' and a.schedulable))
             when 'keypair' then s.access_key = holders_of.scope_id
             when 'user' then s.user_id = holders_of.scope_id
             when 'project' then s.project = holders_of.scope_id
             when 'resource_group' then s.resource_group = holders_of.scope_id
             when 'domain' then s.domain = holders_of.scope_id
-            else holders_of.scope = 'agent'
           end
     group by s.session_id
     order by amount desc, s.created_at
@@ -35,5 +39,6 @@ as $$
 $$;
 
 comment on function occupancy.holders_of(text, text, text, boolean) is
-  'Internal. The ten sessions that hold most of a key, a quota, a group or an agent.';
+  'Internal. The ten sessions that hold most of what a key or a quota allows, of an agent, or of the '
+  'agents of a group that may be given anything (agents).';
 revoke all on function occupancy.holders_of(text, text, text, boolean) from public;

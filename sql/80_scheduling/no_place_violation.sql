@@ -10,7 +10,7 @@ as $$
   select case when designated is null then
     occupancy.queue_violation(
       'no_agent_fits', 'resource_group', resource_group, null, null, requested, most.free,
-      case when free is not null
+      case when no_place_violation.free is not null
         then format('no agent of resource group %s has room for %s; the most that one has free is %s',
                     resource_group, occupancy.slots_words(requested),
                     occupancy.slots_words(most.free))
@@ -19,7 +19,7 @@ as $$
   else
     occupancy.queue_violation(
       'designated_agent', 'agent', designated, null, null, requested, most.free,
-      case when free is not null
+      case when no_place_violation.free is not null
         then format('agent %s has %s free, %s requested', designated,
                     occupancy.slots_words(most.free), occupancy.slots_words(requested))
         else format('agent %s is not alive, not schedulable or not in resource group %s', designated,

@@ -34,7 +34,7 @@ begin
   end if;
   -- Only a tick places.
   if not occupancy.may_become(present, status) or status = 'SCHEDULED' then
-    raise exception 'a % session cannot become %', lower(present), lower(status)
+    raise exception 'a session that is % cannot become %', lower(present), lower(status)
       using errcode = 'OC007', detail = format('from %s to %s', present, status),
             hint = case when present = 'PENDING' then 'let occupancy.schedule_sessions place it'
                         else 'see occupancy.get_session for its present status' end;
@@ -50,7 +50,8 @@ begin
     values (set_session_status.session_id, occupancy.clock(), present, status, reason);
     return row(session_id, 'changed', present, status)::occupancy.transition;
   end if;
-  update occupancy.session_history h set reason = set_session_status.reason
+  update occupancy.session_history h
+  set reason = coalesce(set_session_status.reason, h.reason)
   where h.session_id = set_session_status.session_id and h.to_status = status;
   return row(session_id, 'changed', present, status)::occupancy.transition;
 end;

@@ -67,6 +67,7 @@ async fn an_illegal_transition_names_both_states() {
     let sql = format!("select occupancy.set_session_status('{}', 'RUNNING')", id(1));
     let error = q.platform.admin.batch_execute(&sql).await.expect_err("illegal");
     let error = error.as_db_error().expect("the server's");
+    assert_eq!(error.message(), "a session that is pending cannot become running");
     assert_eq!(error.detail(), Some("from PENDING to RUNNING"));
 }
 
@@ -88,6 +89,27 @@ async fn each_change_is_recorded_with_time_and_reason() {
         q.ask(history).await,
         "0 PENDING enqueued, 1 PENDING SCHEDULED placed, 2 SCHEDULED RUNNING a test, \
          3 RUNNING TERMINATED released"
+    );
+}
+
+#[tokio::test]
+async fn an_end_has_a_reason_even_if_none_is_given() {
+    let q = Queue::with(1).await;
+    for n in 1..=3 {
+        q.enqueued(wanting(n, "AK", json!({"cpu": 1}))).await;
+    }
+    let end = |n, to: &str, reason: &str| {
+        format!("select occupancy.set_session_status('{}', '{to}'{reason})", id(n))
+    };
+    q.run(&end(1, "CANCELLED", "")).await;
+    q.tick("").await;
+    q.run(&end(2, "TERMINATING", "")).await;
+    q.run(&end(3, "TERMINATED", ", 'it is done'")).await;
+    let reasons = "select string_agg(to_status || ': ' || reason, ', ' order by position)
+                   from occupancy.history where to_status not in ('PENDING', 'SCHEDULED')";
+    assert_eq!(
+        q.ask(reasons).await,
+        "CANCELLED: released, TERMINATING: terminated, TERMINATED: it is done"
     );
 }
 
