@@ -15,7 +15,6 @@ mod isolation;
 mod lease;
 mod model;
 mod pgbouncer;
-mod plans;
 mod races;
 mod registry;
 mod repair;
