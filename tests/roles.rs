@@ -243,7 +243,7 @@ const PLANTED_BY_THE_CALLER: &str = "
     create temporary table session_concurrency (access_key text, session_id uuid);
     create temporary table limits_version (version bigint);
     create function pg_temp.parse_slots(jsonb, text, boolean) returns jsonb language sql return to_jsonb(public.trap());
-    create function pg_temp.slots_fit(jsonb, jsonb, jsonb, text) returns boolean language sql return public.trap() > 0;
+    create function pg_temp.slots_charged(jsonb, jsonb, jsonb, text) returns jsonb language sql return to_jsonb(public.trap());
     create function pg_temp.now() returns timestamptz language sql return '-infinity'::timestamptz;
     set search_path = pg_temp, public, pg_catalog, occupancy;";
 

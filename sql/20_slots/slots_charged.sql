@@ -27,6 +27,7 @@ end;
 $$;
 
 comment on function occupancy.slots_charged(jsonb, jsonb, jsonb, text) is
-  'Internal. The used slots with the requested ones, or NULL if those do not fit: slots_fit and '
-  'slots_plus in one pass.';
+  'Internal. The used slots with the requested ones, or NULL if those do not fit. Only requested '
+  'slots are compared, each on its own; one that the capacity does not name is none where '
+  'default_for_unspecified is LIMITED. NULL capacity is unlimited.';
 revoke all on function occupancy.slots_charged(jsonb, jsonb, jsonb, text) from public;

@@ -14,12 +14,16 @@ begin
     update occupancy.quota q
     set used = q.used + 1,
         occupied_slots = case when q.xmin = seen.version then seen.charged
-                              else occupancy.slots_plus(q.occupied_slots, requested) end
+                              else occupancy.slots_charged(
+                                q.occupied_slots, requested, q.total_resource_slots,
+                                q.default_for_unspecified) end
     where q.scope_id = seen.scope_id and q.scope = seen.scope
       and (q.xmin = seen.version
            or (q.max_concurrent_sessions is null or q.used < q.max_concurrent_sessions)
-           and occupancy.slots_fit(
-             requested, q.occupied_slots, q.total_resource_slots, q.default_for_unspecified));
+           and (q.total_resource_slots is null
+                or occupancy.slots_charged(
+                  q.occupied_slots, requested, q.total_resource_slots, q.default_for_unspecified)
+                  is not null));
     if not found then
       foreach charged in array quotas loop
         exit when charged.scope = seen.scope;

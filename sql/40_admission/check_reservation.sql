@@ -8,9 +8,9 @@ returns boolean
 -- Taken into its caller's expression: a call of plpgsql costs as much as four of these comparisons.
 language sql immutable parallel safe
 return session_id is not null
-    and length(access_key) between 1 and 256
+    and access_key <> '' and length(access_key) <= 256
     and session_type in ('interactive', 'batch', 'inference', 'system')
-    and (project is null or length(project) between 1 and 256)
+    and (project is null or project <> '' and length(project) <= 256)
   or occupancy.refuse_reservation(session_id, access_key, session_type, project);
 
 comment on function occupancy.check_reservation(uuid, text, text, text) is

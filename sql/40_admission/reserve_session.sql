@@ -42,9 +42,13 @@ begin
     begin
       -- Look ahead, without a lock: who cannot be admitted locks no row and writes nothing, at a
       -- full key not even the gate.
-      select k.*, case when not system then occupancy.slots_charged(
-               k.occupied_slots, placed.total, k.total_resource_slots, k.default_for_unspecified)
-             else k.occupied_slots end as charged
+      select k.*,
+             case when system then k.occupied_slots
+                  when k.used >= k.max then null
+                  else occupancy.slots_charged(
+                    k.occupied_slots, placed.total, k.total_resource_slots,
+                    k.default_for_unspecified)
+             end as charged
       into key
       from occupancy.read_key(access_key, system) as k;
       exit admitting when not found or not key.is_active or key.used >= key.max;
@@ -100,6 +104,13 @@ begin
       exit admitting when not found;
       insert into occupancy.session_concurrency (access_key, session_id, system)
       values (reserve_session.access_key, reserve_session.session_id, system);
+      -- The answer as well is made before anything is locked that others wait for.
+      if cardinality(placed.kernel_ids) = 1 then
+        placed_kernels := jsonb_build_array(jsonb_build_object(
+          'kernel_id', placed.kernel_ids[1], 'agent', placed.agents[1], 'slots', placed.slots[1]));
+      else
+        placed_kernels := occupancy.placed_kernels(placed);
+      end if;
 
       -- Charge whoever has room: the key, the agents by id, the quotas. A row in the version that
       -- was seen (xmin: who wrote it) has room, and its sum is known; any other, since somebody was
@@ -112,7 +123,8 @@ begin
             occupied_slots = case
               when system then k.occupied_slots
               when k.xmin = key.version then key.charged
-              else occupancy.slots_plus(k.occupied_slots, placed.total) end
+              else occupancy.slots_charged(k.occupied_slots, placed.total, key.total_resource_slots,
+                                           key.default_for_unspecified) end
         where k.access_key = reserve_session.access_key
           and (k.xmin = key.version
                or k.is_active and k.user_id = key.user_id
@@ -120,8 +132,10 @@ begin
                and k.resource_policy = key.resource_policy
                and (key.max is null
                     or case when system then k.system_used else k.compute_used end < key.max)
-               and occupancy.slots_fit(placed.total, k.occupied_slots, key.total_resource_slots,
-                                       key.default_for_unspecified))
+               and (key.total_resource_slots is null
+                    or occupancy.slots_charged(
+                      k.occupied_slots, placed.total, key.total_resource_slots,
+                      key.default_for_unspecified) is not null))
         returning case when system then k.system_used else k.compute_used end into used;
         exit charging when not found;
         for i in 1 .. cardinality(placed.agent_ids) loop
@@ -129,12 +143,14 @@ begin
           update occupancy.agent a
           set occupied_slots = case
                 when a.xmin = agent.version and a.agent_id = agent.agent_id then agent.charged
-                else occupancy.slots_plus(a.occupied_slots, placed.agent_slots[i]) end
+                else occupancy.slots_charged(
+                  a.occupied_slots, placed.agent_slots[i], a.available_slots, 'LIMITED') end
           where a.agent_id = placed.agent_ids[i]
             and (a.xmin = agent.version and a.agent_id = agent.agent_id
                  or a.resource_group = agent_group and a.status = 'ALIVE' and a.schedulable
-                 and occupancy.slots_fit(
-                   placed.agent_slots[i], a.occupied_slots, a.available_slots, 'LIMITED'));
+                 and occupancy.slots_charged(
+                   a.occupied_slots, placed.agent_slots[i], a.available_slots, 'LIMITED')
+                   is not null);
           exit charging when not found;
           agents_charged := i;
         end loop;
@@ -143,9 +159,6 @@ begin
         end if;
 
         if cardinality(placed.kernel_ids) = 1 then
-          placed_kernels := jsonb_build_array(jsonb_build_object(
-            'kernel_id', placed.kernel_ids[1], 'agent', placed.agents[1],
-            'slots', placed.slots[1]));
           insert into occupancy.kernel (
             kernel_id, session_id, position, id_generated, agent_id, requested_slots)
           values (
@@ -153,7 +166,6 @@ begin
             placed.agents[1], placed.slots[1])
           on conflict do nothing;
         else
-          placed_kernels := occupancy.placed_kernels(placed);
           insert into occupancy.kernel (
             kernel_id, session_id, position, id_generated, agent_id, requested_slots)
           select n.kernel_id, reserve_session.session_id, n.position::integer, n.id_generated,
@@ -186,7 +198,8 @@ begin
 
     -- Its id is taken, it has no slot, or what it names has changed in between.
     answer := occupancy.turn_away(
-      session_id, access_key, session_type, project, placed, epoch);
+      session_id, access_key, session_type, project, placed, epoch, key.is_active, key.used, key.max,
+      key.max_kernels_per_session);
     if answer.outcome is not null then
       return answer;
     end if;
