@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tokio_postgres::Client;
 
 use crate::support::fixture::{Fixture, id};
-use crate::support::{TestDb, connect, ephemeral, program, wait_for};
+use crate::support::{TestDb, connect, ephemeral, program, wait_for, with_database};
 
 /// Long enough for the slowest machine.
 const PATIENCE: Duration = Duration::from_secs(180);
@@ -225,27 +225,160 @@ async fn the_published_table_is_printed_as_the_page_has_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_long_run_tells_what_creeps() {
     let db = TestDb::new().await;
-    let arguments = ["soak", "--pairs", "200", "--clients", "2", "--retention", "0.01", "--json"];
+    let arguments = ["soak", "--pairs", "203", "--clients", "2", "--retention", "0.01", "--json"];
     let output = run(db.url(), &arguments).await;
     assert_eq!(output.code, Some(0), "{}", output.stderr);
     let runs: Vec<Value> =
         output.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
-    let company: Vec<_> = runs.iter().map(|run| &run["idle_transaction"]).collect();
-    assert_eq!(company, [&json!(false), &json!(true)]);
+    let company: Vec<_> =
+        runs.iter().map(|run| (&run["idle_transaction"], &run["limit_seconds"])).collect();
+    assert_eq!(company, [(&json!(false), &Value::Null), (&json!(true), &json!(900.0))]);
     for run in &runs {
-        assert_eq!((&run["pairs"], &run["errors"]), (&json!(200), &json!(0)));
+        assert_eq!((&run["pairs"], &run["errors"]), (&json!(203), &json!(0)));
+        assert_eq!((&run["pairs_planned"], &run["complete"]), (&json!(203), &json!(true)));
         assert_eq!(run["pairs_per_second"].as_array().map(Vec::len), Some(10));
         assert!(number(&run["ratio"]) > 0.0);
         assert!(number(&run["hot_share"]["keypair"]) > 0.0);
+        assert!(number(&run["pruned"]) > 0.0, "what ended in the warm-up is older than 10 ms");
         let sizes = run["relations"].as_array().expect("relations");
         let session = sizes.iter().find(|size| size["relation"] == "session").expect("session");
         assert_eq!(session["remembers"], true);
         let live = sizes.iter().find(|size| size["relation"] == "session_live").expect("an index");
         assert_eq!(live["remembers"], false);
         assert!(run["missed"].is_array());
-        assert_eq!(run["sizes_settled"], false, "200 pairs are done before autovacuum comes");
+        assert_eq!(run["sizes_settled"], false, "203 pairs are done before autovacuum comes");
+        assert_eq!(run["goals_reached"], false, "so few tell nothing of sizes");
+        let open = run["not_judged"].as_array().expect("an array");
+        assert!(open.iter().any(|what| what.as_str().is_some_and(|what| what.contains("sizes"))));
         assert!(number(&session["end_bytes"]) >= number(&session["first_tenth_bytes"]));
     }
+}
+
+/// The fewest that anybody may ask for have no tenths, and the idle transaction may be left out.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_of_hardly_any_pairs_claims_nothing() {
+    let db = TestDb::new().await;
+    let arguments = ["soak", "--pairs", "3", "--clients", "2", "--idle-minutes", "0"];
+    let output = run(db.url(), &arguments).await;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let has = |line: &str| {
+        assert!(output.stdout.contains(line), "{line:?} is missing in {}", output.stdout);
+    };
+    has("\n\nalone: 3 of 3 pairs with 2 clients in 0 s, 0 errors\n");
+    has("\npairs per second of each tenth: -\nlast tenth to first: -\n");
+    has("not judged: speed, since ");
+    has("not judged: sizes, since ");
+    assert!(!output.stdout.contains("idle"), "{}", output.stdout);
+    assert!(!output.stdout.contains("MISSED"), "{}", output.stdout);
+}
+
+/// A soak with one client, in whose second run each reservation stumbles: over statements of plpgsql
+/// that know which one it is.
+async fn soak_that_stumbles(url: &str, admin: &Client, more: &[&str], stumble: &str) -> Child {
+    let arguments = [&["soak", "--clients", "1", "--pairs", "600"], more].concat();
+    let child = bench(url, &arguments).spawn().expect("it starts");
+    wait_until_measuring(admin).await;
+    // What the first run's database is a copy of will be copied once more.
+    let template = left(admin).await.into_iter().min_by_key(String::len).expect("databases");
+    let template = connect(&with_database(url, &template)).await;
+    let trap = format!(
+        "create sequence public.reservation;
+         grant usage on sequence public.reservation to public;
+         create function public.stumble() returns trigger language plpgsql as $$
+         declare
+           nth constant bigint := nextval('public.reservation');
+         begin
+           {stumble}
+           return new;
+         end $$;
+         create trigger stumble before insert on occupancy.session
+         for each row execute function public.stumble()"
+    );
+    template.batch_execute(&trap).await.expect("a trigger can be made");
+    child
+}
+
+/// A soak whose second run stands still among its pairs, later than those that only warm up.
+async fn soak_that_stands_still(url: &str, admin: &Client, more: &[&str]) -> Child {
+    let stumble = "if nth > 450 then perform pg_sleep(3600); end if;";
+    let child = soak_that_stumbles(url, admin, more, stumble).await;
+    wait_for("a client that stands still", async || {
+        let sql = "select exists (select from pg_stat_activity
+                     where datname ~ '^occupancy_bench_' and wait_event = 'PgSleep')";
+        admin.query_one(sql, &[]).await.expect("activity can be seen").get(0)
+    })
+    .await;
+    child
+}
+
+/// A quarter of an hour's work is not lost with what comes after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_first_run_is_reported_whatever_becomes_of_the_second() {
+    let server = ephemeral(Durability::None).await;
+    let admin = connect(server.url()).await;
+
+    let child = soak_that_stands_still(server.url(), &admin, &["--json"]).await;
+    let pid = Pid::from_raw(child.id().expect("it runs").cast_signed());
+    kill(pid, Signal::SIGINT).expect("it runs");
+    let interrupted = finish(child).await;
+    assert_eq!(interrupted.code, Some(130), "{}", interrupted.stderr);
+    let report: Value = serde_json::from_str(&interrupted.stdout).expect("one line of JSON");
+    assert_eq!((&report["idle_transaction"], &report["pairs"]), (&json!(false), &json!(600)));
+    assert!(report["missed"].is_array() && report["goals_reached"].is_boolean(), "{report}");
+    assert_eq!(left(&admin).await, [""; 0]);
+
+    let child = soak_that_stands_still(server.url(), &admin, &[]).await;
+    server.stop().await.expect("it stops");
+    let stopped = finish(child).await;
+    assert_eq!(stopped.code, Some(1), "{}", stopped.stderr);
+    assert!(stopped.stdout.contains("\n\nalone: 600 of 600 pairs with 1 client in "));
+    assert_eq!(stopped.stdout.matches("RELATION").count(), 1, "{}", stopped.stdout);
+    let told = "the server went away while `soak` beside an idle transaction was measured";
+    assert!(stopped.stderr.contains(told), "{}", stopped.stderr);
+}
+
+/// Beside an idle transaction a run would go on for hours. Here each reservation takes 10 ms, so that
+/// no machine makes all of them in time.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_whose_time_is_up_tells_how_far_it_got_and_claims_nothing_of_the_rest() {
+    let server = ephemeral(Durability::None).await;
+    let admin = connect(server.url()).await;
+    let slowly = "perform pg_sleep(0.01);";
+
+    let bound = ["--idle-minutes", "0.01", "--json"];
+    let child = soak_that_stumbles(server.url(), &admin, &bound, slowly).await;
+    let output = finish(child).await;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let runs: Vec<Value> =
+        output.stdout.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(runs.len(), 2, "{}", output.stdout);
+    assert_eq!((&runs[0]["complete"], &runs[0]["pairs"]), (&json!(true), &json!(600)));
+    let cut = &runs[1];
+    let pairs = cut["pairs"].as_u64().expect("a number");
+    assert!((1..600).contains(&pairs), "{cut}");
+    assert_eq!((&cut["complete"], &cut["pairs_planned"]), (&json!(false), &json!(600)));
+    assert_eq!(cut["limit_seconds"], 0.6, "{cut}");
+    // The tenths are of what was made, and each reservation of it took 10 ms at least.
+    let speeds = cut["pairs_per_second"].as_array().expect("an array");
+    assert_eq!(speeds.len(), if pairs < 10 { 0 } else { 10 }, "{cut}");
+    assert!(speeds.iter().all(|speed| (0.0..100.0).contains(&number(speed))), "{cut}");
+    assert_eq!(cut["goals_reached"], false, "{cut}");
+    let told = format!("all 600 pairs, since the time was up after {pairs}");
+    assert!(cut["not_judged"].as_array().expect("an array").contains(&json!(told)), "{cut}");
+
+    let bound = ["--idle-minutes", "0.01"];
+    let child = soak_that_stumbles(server.url(), &admin, &bound, slowly).await;
+    let output = finish(child).await;
+    assert_eq!(output.code, Some(0), "{}", output.stderr);
+    let (_, cut) =
+        output.stdout.split_once("\nbeside a transaction that is left idle: ").expect("it");
+    let head = cut.lines().next().expect("a line");
+    assert!(head.contains(" of 600 pairs with 1 client in "), "{head}");
+    assert!(head.contains(" s, when the time was up (--idle-minutes), "), "{head}");
+    assert!(cut.contains("not judged: all 600 pairs, since the time was up after "), "{cut}");
+    assert!(cut.contains("\npairs per second of each tenth of these: "), "{cut}");
+    assert!(!cut.contains("all reached"), "{cut}");
+    assert_eq!(left(&admin).await, [""; 0]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -258,6 +391,9 @@ async fn a_wrong_request_is_refused_before_anything_is_done() {
         (&["cold", "--slices", "0"], "0 is not in 1.."),
         (&["tick", "--waiting", "1001"], "1001 is not in 1..=1000"),
         (&["soak", "--clients", "0"], "0 is not in 1.."),
+        (&["soak", "--idle-minutes", "-1"], "0 or a number of minutes"),
+        (&["soak", "--idle-minutes", "NaN"], "0 or a number of minutes"),
+        (&["soak", "--idle-minutes", "0.001"], "0 or a number of minutes"),
         (&["cold", "soak"], "measured alone"),
         (&["--markdown", "soak"], "measured alone"),
         (&["--all", "cold"], "cannot be used with"),

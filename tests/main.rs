@@ -15,6 +15,7 @@ mod isolation;
 mod lease;
 mod model;
 mod pgbouncer;
+mod plans;
 mod races;
 mod registry;
 mod repair;

@@ -1,6 +1,8 @@
 create or replace function occupancy.answer_taken(batch occupancy.batch, claimed uuid[])
 returns occupancy.batch
 language plpgsql volatile
+-- Arrays are joined here, and tables that may be believed empty (see CONTRIBUTING on plans).
+set enable_nestloop = off
 as $$
 declare
   answers occupancy.admission[] := batch.answers;
@@ -26,14 +28,7 @@ begin
       from unnest(batch.kernels) as k
       where k.session in (select a.position from again a)
       group by k.session
-    )
-    select a.position, a.session_id, a.access_key, h.status,
-           h.access_key = a.access_key and h.session_type = a.session_type
-             and h.project is not distinct from a.project and h.content = c.content as same,
-           h.answer
-    from again a
-    left join asked c on c.session = a.position
-    left join lateral (
+    ), stored as materialized (
       select s.*, k.*
       from occupancy.session s
       cross join lateral (
@@ -46,8 +41,15 @@ begin
         from occupancy.kernel n
         where n.session_id = s.session_id and s.status = 'RUNNING'
       ) as k
-      where s.session_id = a.session_id
-    ) as h on true
+      where s.session_id = any (taken)
+    )
+    select a.position, a.session_id, a.access_key, s.status,
+           s.access_key = a.access_key and s.session_type = a.session_type
+             and s.project is not distinct from a.project and s.content = c.content as same,
+           s.answer
+    from again a
+    left join asked c on c.session = a.position
+    left join stored s on s.session_id = a.session_id
   loop
     positions := positions || known.position;
     -- None any more: it was pruned, so it had ended. One that waits in the queue conflicts.

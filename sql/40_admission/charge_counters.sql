@@ -1,6 +1,8 @@
 create or replace function occupancy.charge_counters(counters occupancy.counter[])
 returns void
 language plpgsql volatile
+-- Arrays are joined here, and tables that may be believed empty (see CONTRIBUTING on plans).
+set enable_nestloop = off
 as $$
 begin
   update occupancy.keypair k
@@ -19,7 +21,9 @@ begin
     where t.kind in ('keypair', 'system')
     group by t.id
   ) as c
-  where k.access_key = c.id;
+  where k.access_key = c.id
+    and k.access_key = any (array(
+      select t.id from unnest(counters) as t where t.kind in ('keypair', 'system')));
   update occupancy.agent a
   set occupied_slots = a.occupied_slots - c.emptied || c.occupied
   from (
@@ -30,7 +34,8 @@ begin
     where t.kind = 'agent'
     group by t.id
   ) as c
-  where a.agent_id = c.id;
+  where a.agent_id = c.id
+    and a.agent_id = any (array(select t.id from unnest(counters) as t where t.kind = 'agent'));
   update occupancy.quota q
   set used = q.used + c.sessions,
       occupied_slots = q.occupied_slots - c.emptied || c.occupied
@@ -44,7 +49,8 @@ begin
     where t.kind in ('user', 'project', 'resource_group', 'domain')
     group by t.kind, t.id
   ) as c
-  where q.scope_id = c.id and q.scope = c.kind;
+  where q.scope_id = c.id and q.scope = c.kind
+    and q.scope_id = any (array(select t.id from unnest(counters) as t));
 end;
 $$;
 

@@ -5,6 +5,8 @@ create or replace function occupancy.settle_claims(
 )
 returns void
 language plpgsql volatile
+-- Arrays are joined here, and tables that may be believed empty (see CONTRIBUTING on plans).
+set enable_nestloop = off
 as $$
 begin
   if cardinality(admitted) < cardinality(claimed) then
@@ -20,13 +22,13 @@ begin
     update occupancy.session_concurrency c
     set access_key = a.access_key, system = a.session_type = 'system'
     from unnest(admitted) as a
-    where c.session_id = a.session_id
+    where c.session_id = a.session_id and c.session_id = any (claimed)
       and (c.access_key, c.system) <> (a.access_key, a.session_type = 'system');
     update occupancy.session s
     set access_key = a.access_key, session_type = a.session_type, user_id = a.user_id,
         project = a.project, resource_group = a.resource_group, domain = a.domain
     from unnest(admitted) as a
-    where s.session_id = a.session_id
+    where s.session_id = a.session_id and s.session_id = any (claimed)
       and (s.access_key, s.session_type, s.user_id, s.project, s.resource_group, s.domain)
           is distinct from
           (a.access_key, a.session_type, a.user_id, a.project, a.resource_group, a.domain);

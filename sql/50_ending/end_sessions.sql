@@ -1,6 +1,8 @@
 create or replace function occupancy.end_sessions(session_ids uuid[])
 returns void
 language plpgsql volatile
+-- Arrays are joined here, and tables that may be believed empty (see CONTRIBUTING on plans).
+set enable_nestloop = off
 as $$
 declare
   has_quotas constant boolean := occupancy.lock_charged(session_ids);
@@ -12,13 +14,13 @@ declare
                  s.resource_group, s.domain, null, null, null, null, null)::occupancy.asked_session
       from unnest(session_ids) with ordinality as i (session_id, position)
       join occupancy.session s on s.session_id = i.session_id
-      where s.status = 'RUNNING'),
+      where s.session_id = any (session_ids) and s.status = 'RUNNING'),
     array(
       select row(i.position, k.position, k.session_id, k.kernel_id, k.id_generated, k.agent_id,
                  coalesce(k.settled_slots, k.requested_slots))::occupancy.asked_kernel
       from unnest(session_ids) with ordinality as i (session_id, position)
       join occupancy.kernel k on k.session_id = i.session_id
-      where k.ended_at is null),
+      where k.session_id = any (session_ids) and k.ended_at is null),
     null)::occupancy.batch;
   freed occupancy.counter[];
 begin

@@ -12,20 +12,22 @@ as $$
     union all
     select 2, occupancy.queue_violation(
       'dependencies', 'session', d.id::text, null, null, null, null,
-      format(case when s.session_id is null then 'session %s did not end with success, and is forgotten'
-                  when s.ended_at is null then 'session %s has not ended: it is %s'
-                  when s.status = 'CANCELLED' then 'session %s was cancelled'
-                  else 'session %s ended out of ERROR' end,
-             d.id, occupancy.session_status(s.status, s.stage)))
+      coalesce((
+        select format(case when s.ended_at is null then 'session %s has not ended: it is %s'
+                           when s.status = 'CANCELLED' then 'session %s was cancelled'
+                           else 'session %s ended out of ERROR' end,
+                      d.id, occupancy.session_status(s.status, s.stage))
+        from occupancy.session s where s.session_id = d.id
+      ), format('session %s did not end with success, and is forgotten', d.id)))
     from unnest(case when (waiting).dependencies <> '{}'
                 then occupancy.unmet_dependencies((waiting).session_id) end) as d (id)
-    left join occupancy.session s on s.session_id = d.id
     union all
     select 2 + f.position, occupancy.violation(f)
     from occupancy.keypair k
-    join occupancy.resource_policy p on p.name = k.resource_policy
     cross join lateral occupancy.key_facts(
-      k.access_key, '', jsonb_array_length((waiting).kernels), p.max_kernels_per_session,
+      k.access_key, '', jsonb_array_length((waiting).kernels), (
+        select p.max_kernels_per_session
+        from occupancy.resource_policy p where p.name = k.resource_policy),
       k.is_active, 0, null) as f
     where k.access_key = (waiting).access_key and not f.passed
     union all
@@ -49,8 +51,8 @@ as $$
     union all
     select 2, 'dependencies', (
       select d.id from unnest((waiting).dependencies) as d (id)
-      left join occupancy.session s on s.session_id = d.id
-      order by s.ended_at desc nulls last
+      order by (
+        select s.ended_at from occupancy.session s where s.session_id = d.id) desc nulls last
       limit 1
     ), null, 'a dependency was unmet'
     where (waiting).dependencies <> '{}'

@@ -42,6 +42,11 @@ begin
     order by q.priority desc, aside, place
     limit max_sessions + 1
   ) as q;
+  -- Whoever waited for his turn may find that another tick placed all.
+  if queue.ids is null then
+    queue.pending := '{}';
+    return queue;
+  end if;
   owners := array(
     select k from occupancy.keypair k
     where k.access_key = any (array(select distinct unnest(keys[ : max_sessions])))

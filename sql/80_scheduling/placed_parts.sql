@@ -5,6 +5,8 @@ create or replace function occupancy.placed_parts(
 )
 returns table (session_id uuid, kernels jsonb)
 language sql stable
+-- Arrays are joined here, and tables that may be believed empty (see CONTRIBUTING on plans).
+set enable_nestloop = off
 as $$
   select p.id, (
     select jsonb_agg(
@@ -15,7 +17,9 @@ as $$
     from jsonb_array_elements(q.kernels) with ordinality as k (kernel, position))
   from unnest(sessions.ids, sessions.requests, d.places) as p (id, request, place)
   join occupancy.queued_session q on q.session_id = p.id
-  where p.place > 0;
+  where p.place > 0
+    and q.session_id = any (array(
+      select p.id from unnest(sessions.ids, d.places) as p (id, place) where p.place > 0));
 $$;
 
 comment on function occupancy.placed_parts(

@@ -6,6 +6,8 @@ create or replace function occupancy.read_tick_counters(
 )
 returns occupancy.tick_counters
 language sql stable
+-- Arrays are joined here, and tables that may be believed empty (see CONTRIBUTING on plans).
+set enable_nestloop = off
 as $$
   with owners as (
     select o.owner, o.system, o.project, k.*, p.max_concurrent_sessions,
@@ -14,6 +16,7 @@ as $$
            with ordinality as o (key, system, project, owner)
     join occupancy.keypair k on k.access_key = o.key
     join occupancy.resource_policy p on p.name = k.resource_policy
+    where k.access_key = any (t.owner_keys)
   ),
   touched as (
     select o.owner, 1 as place, 'keypair' as scope, o.access_key::text as id, o.system,

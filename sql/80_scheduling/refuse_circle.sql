@@ -11,7 +11,12 @@ begin
       union
       select d.depends_on
       from ahead
-      join occupancy.session_dependency d on d.session_id = ahead.session_id
+      cross join lateral (
+        select d.depends_on
+        from occupancy.session_dependency d where d.session_id = ahead.session_id
+        -- One by one: a planner who believes the table empty would read all of it.
+        offset 0
+      ) as d
     )
     select from ahead where ahead.session_id = refuse_circle.session_id
   ) then

@@ -53,8 +53,12 @@ as $$
       union all
       select array[a.verdict::integer], v.place, v.violation
       from unnest(d.askers) with ordinality as a (session, verdict)
-      join occupancy.queued_session q on q.session_id = sessions.ids[a.session]
-      cross join lateral occupancy.blocking_violations(q) as v
+      cross join lateral (
+        select q from occupancy.queued_session q where q.session_id = sessions.ids[a.session]
+        -- One by one, by its id: a planner who believes the queue empty would read all of it.
+        offset 0
+      ) as waiting (session)
+      cross join lateral occupancy.blocking_violations(waiting.session) as v
       where sessions.blocked[a.session]
     ) as f
   ),

@@ -4,9 +4,10 @@ language sql stable
 as $$
   select array_agg(d.depends_on order by d.depends_on)
   from occupancy.session_dependency d
-  left join occupancy.session s on s.session_id = d.depends_on
   where d.session_id = unmet_dependencies.session_id
-    and not coalesce(occupancy.ended_well(s), false);
+    and not coalesce((
+      select occupancy.ended_well(s) from occupancy.session s where s.session_id = d.depends_on
+    ), false);
 $$;
 
 comment on function occupancy.unmet_dependencies(uuid) is

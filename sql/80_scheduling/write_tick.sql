@@ -5,6 +5,8 @@ create or replace function occupancy.write_tick(
 )
 returns void
 language plpgsql volatile
+-- Arrays are joined here, and tables that may be believed empty (see CONTRIBUTING on plans).
+set enable_nestloop = off
 as $$
 declare
   moment constant timestamptz := occupancy.clock();
@@ -18,7 +20,8 @@ begin
   )
   update occupancy.agent a
   set occupied_slots = occupancy.slots_plus(a.occupied_slots, s.slots)
-  from sums s where a.agent_id = s.agent_id;
+  from sums s
+  where a.agent_id = s.agent_id and a.agent_id = any (array(select s.agent_id from sums s));
 
   with placed as materialized (
     select s.session_id, s.access_key, s.session_type = 'system' as system, s.project, k.user_id,
@@ -26,7 +29,9 @@ begin
     from occupancy.queued_session q
     join occupancy.session s on s.session_id = q.session_id
     join occupancy.keypair k on k.access_key = s.access_key
-    where q.session_id = any (placed_ids)
+    where q.session_id = any (placed_ids) and s.session_id = any (placed_ids)
+      and k.access_key = any (array(
+        select s.access_key from occupancy.session s where s.session_id = any (placed_ids)))
   ), keys as materialized (
     select p.access_key, count(*) filter (where not p.system) as compute,
            count(*) filter (where p.system) as system,
@@ -37,13 +42,15 @@ begin
     update occupancy.keypair k
     set compute_used = k.compute_used + s.compute, system_used = k.system_used + s.system,
         occupied_slots = occupancy.slots_plus(k.occupied_slots, coalesce(s.slots, '{}'))
-    from keys s where k.access_key = s.access_key
+    from keys s
+    where k.access_key = s.access_key and k.access_key = any (array(select s.access_key from keys s))
   ), queues_freed as (
     update occupancy.key_queue q
     set sessions = occupancy.count_minus(q.sessions, s.compute, 'queue of ' || q.access_key),
         slots = occupancy.slots_minus(
           q.slots, coalesce(s.slots, '{}'), 'queue of ' || q.access_key)
-    from keys s where q.access_key = s.access_key
+    from keys s
+    where q.access_key = s.access_key and q.access_key = any (array(select s.access_key from keys s))
   ), quotas_charged as (
     update occupancy.quota q
     set used = q.used + s.sessions,
@@ -82,7 +89,7 @@ begin
   update occupancy.session s
   set status = 'RUNNING', stage = 'SCHEDULED', user_id = p.user_id, domain = p.domain
   from placed p
-  where s.session_id = p.session_id;
+  where s.session_id = p.session_id and s.session_id = any (placed_ids);
   delete from occupancy.queued_kernel k where k.session_id = any (placed_ids);
 end;
 $$;

@@ -35,6 +35,7 @@ mod player;
 mod scenario;
 pub(crate) mod soak;
 
+use std::fmt::Display;
 use std::time::Duration;
 
 pub(crate) use self::conditions::Conditions;
@@ -143,17 +144,17 @@ async fn take_turns(
 }
 
 /// Says what the run was at; a lost connection is told in the words of whoever watches it.
-fn while_measuring(contest: &Contest, error: Error) -> Error {
+fn while_measuring(what: impl Display, error: Error) -> Error {
     if error.kind() == ErrorKind::Connection {
         return Error::new(
             ErrorKind::Connection,
-            format!("the server went away while {contest} was measured"),
+            format!("the server went away while {what} was measured"),
         )
         .detail(error.to_string())
-        .hint("nothing was measured to its end: look at the server's log, then run it again")
+        .hint("what is not printed was not measured to its end: look at the server's log, then run again")
         .caused_by(error);
     }
-    let place = format!("while {contest} was measured");
+    let place = format!("while {what} was measured");
     let detail = match error.detail_text() {
         Some(detail) => format!("{detail} ({place})"),
         None => place,

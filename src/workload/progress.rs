@@ -34,8 +34,9 @@ impl Progress {
         });
     }
 
-    /// Begins to count up to `length`.
+    /// Begins to count up to `length`, also after it was finished.
     pub(crate) fn start(&self, length: u64) {
+        self.bar.reset();
         self.bar.set_length(length);
         if self.is_terminal {
             self.bar.set_draw_target(ProgressDrawTarget::stderr());

@@ -160,7 +160,7 @@ async fn create(server: &Server, name: &str, template: &str) {
 }
 
 /// The same URL for another database.
-fn with_database(url: &str, database: &str) -> String {
+pub(crate) fn with_database(url: &str, database: &str) -> String {
     let (scheme, rest) = url.split_once("://").expect("OCCUPANCY_TEST_URL is a URL");
     let (place, parameters) = match rest.split_once('?') {
         Some((place, parameters)) => (place, format!("?{parameters}")),

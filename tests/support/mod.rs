@@ -22,7 +22,7 @@ use occupancy::server::{Durability, Ephemeral, Options};
 use tokio::sync::OnceCell;
 use tokio_postgres::{Client, NoTls};
 
-pub(crate) use self::database::{POOLER, TestDb, empty_database};
+pub(crate) use self::database::{POOLER, TestDb, empty_database, with_database};
 use self::janitor::Janitor;
 pub(crate) use self::place::Place;
 pub(crate) use self::wait::{backend_pid, wait_for, wait_until_blocked};

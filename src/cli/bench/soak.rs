@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{Place, conditions, seconds};
 use crate::bench::Conditions;
-use crate::bench::soak::{Endurance, Options, run};
+use crate::bench::soak::{Endurance, Goals, Options, run};
 use crate::cli::{Global, Verdict, output};
 use crate::error::Result;
 use crate::workload::progress::Progress;
@@ -17,14 +17,24 @@ use crate::workload::progress::Progress;
 /// Ended sessions are forgotten meanwhile, once they are older than the retention. Compares the last
 /// tenth with the first: speed, and the size of every table and index. Says which goals were missed:
 /// 0.9 of the speed, 3 times the size of all but the remembered sessions, 95 % of the updates of
-/// keys and agents in place.
+/// keys and agents in place. Says also what a run was too short to judge.
+///
+/// Beside an idle transaction PostgreSQL cannot remove what was replaced, and everything gets slower
+/// and slower; the second run stops when its time is up, and tells how far it got. Each run is
+/// reported as soon as it is done: the first one also if the second is interrupted.
 #[derive(Debug, Args)]
-#[command(after_help = "Example: occupancy bench soak --pairs 100000 --retention 10")]
+#[command(
+    after_help = "Example: occupancy bench soak --pairs 100000 --retention 10 --idle-minutes 5"
+)]
 pub(super) struct Soak {
     /// Sessions that are reserved and released, in each of the two runs.
     #[arg(long, value_name = "N", default_value_t = 1_000_000,
           value_parser = clap::value_parser!(u64).range(1..=1_000_000_000))]
     pairs: u64,
+    /// How long the run beside an idle transaction goes on at most; 0 leaves it out.
+    #[arg(long, value_name = "N", default_value_t = 15.0, value_parser = minutes,
+          allow_negative_numbers = true)]
+    idle_minutes: f64,
     /// How many clients work at once.
     #[arg(long, value_name = "N", default_value_t = 8,
           value_parser = clap::value_parser!(u16).range(1..=10_000))]
@@ -45,6 +55,13 @@ pub(super) struct Soak {
     seed: u64,
 }
 
+fn minutes(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(minutes) if minutes == 0.0 || (0.01..=10_000.0).contains(&minutes) => Ok(minutes),
+        _ => Err("0 or a number of minutes from 0.01 to 10000 is needed".to_owned()),
+    }
+}
+
 #[derive(Serialize)]
 struct Line<'a> {
     scenario: &'a str,
@@ -58,23 +75,25 @@ impl Soak {
         let progress = Progress::new();
         let databases = place.open(global, &progress).await?;
         let server = Conditions::of(databases).await?;
-        let runs = run(databases, &self.options(), &progress).await?;
-        if global.json {
-            for endurance in &runs {
-                output::json(&Line { scenario: "soak", endurance, server: &server })?;
+        let mut conditions = Some(conditions(&server));
+        run(databases, &self.options(), &progress, |endurance| {
+            if global.json {
+                return output::json(&Line { scenario: "soak", endurance, server: &server });
             }
-            return Ok(Verdict::Fine);
-        }
-        output::line(format_args!("\n{}", conditions(&server)))?;
-        for endurance in &runs {
-            output::line(format_args!("\n{}", describe(endurance)))?;
-        }
-        Ok(Verdict::Fine)
+            if let Some(conditions) = conditions.take() {
+                output::line(format_args!("\n{conditions}"))?;
+            }
+            output::line(format_args!("\n{}", describe(endurance)))
+        })
+        .await
+        .map(|()| Verdict::Fine)
     }
 
     fn options(&self) -> Options {
         Options {
             pairs: self.pairs,
+            idle_limit: (self.idle_minutes > 0.0)
+                .then(|| Duration::from_secs_f64(self.idle_minutes * 60.0)),
             clients: usize::from(self.clients),
             retention: Duration::from_secs_f64(self.retention),
             keys: self.keys,
@@ -94,36 +113,37 @@ fn describe(run: &Endurance) -> String {
         .map(|(table, share)| format!("{table} {:.1} %", share * 100.0))
         .collect();
     format!(
-        "{company}: {} pairs with {} clients in {:.0} s, {} errors\n\
-         pairs per second of each tenth: {}\n\
-         last tenth to first: {:.2}\n\
+        "{company}: {} of {} pairs with {} client{} in {:.0} s{}, {} errors\n\
+         pairs per second of each tenth{}: {}\n\
+         last tenth to first: {}\n\
          updates in place: {}\n\
          forgotten after {} s: {}\n\
          goals: {}\n\n{}",
         run.pairs,
+        run.pairs_planned,
         run.clients,
+        if run.clients == 1 { "" } else { "s" },
         run.seconds,
+        if run.complete { "" } else { ", when the time was up (--idle-minutes)" },
         run.errors,
-        speeds.join(" "),
-        run.ratio,
-        hot.join(", "),
+        if run.complete { "" } else { " of these" },
+        if speeds.is_empty() { "-".to_owned() } else { speeds.join(" ") },
+        output::or_dash(run.ratio.map(|ratio| format!("{ratio:.2}"))),
+        if hot.is_empty() { "-".to_owned() } else { hot.join(", ") },
         run.retention_seconds,
         run.pruned,
-        goals(run),
+        goals(&run.goals),
         relations(run),
     )
 }
 
-fn goals(run: &Endurance) -> String {
-    let missed = run.missed.iter().map(|goal| format!("MISSED: {goal}"));
-    let unsettled = "not judged: sizes, since the first tenth was over before autovacuum came \
-                     (autovacuum_naptime); more pairs would do";
-    let unsettled = (!run.sizes_settled).then(|| unsettled.to_owned());
-    let remarks: Vec<_> = missed.chain(unsettled).collect();
-    if remarks.is_empty() {
+fn goals(goals: &Goals) -> String {
+    if goals.all_reached {
         return "all reached".to_owned();
     }
-    remarks.join("; ")
+    let missed = goals.missed.iter().map(|goal| format!("MISSED: {goal}"));
+    let not_judged = goals.not_judged.iter().map(|what| format!("not judged: {what}"));
+    missed.chain(not_judged).collect::<Vec<_>>().join("\n       ")
 }
 
 fn relations(run: &Endurance) -> String {
@@ -133,7 +153,7 @@ fn relations(run: &Endurance) -> String {
             relation.relation.clone(),
             kib(relation.first_tenth_bytes),
             kib(relation.end_bytes),
-            format!("{:.2}", relation.factor),
+            output::or_dash(relation.factor.map(|factor| format!("{factor:.2}"))),
             if relation.remembers { "the retention" } else { "" }.to_owned(),
         ]
     });
