@@ -168,6 +168,28 @@ async fn a_reservation_that_waited_for_a_quota_sees_what_the_holder_left() {
 }
 
 #[tokio::test]
+async fn a_reservation_that_waited_for_a_quota_sees_the_slots_that_the_holder_left() {
+    // Sessions enough, and one cpu of the project, which the first of them takes.
+    let platform = Platform::with_limit(9).await;
+    platform
+        .run(
+            "select occupancy.put_keypair('BK', 'bob', 'student');
+             select occupancy.put_quota('project', 'vision', 9, '{\"cpu\": 1}');",
+        )
+        .await;
+    let first = platform.begin().await;
+    let call = Call::new("AK", &["a1"]).with_project("vision");
+    reserve(&first, &call).await.expect("answered");
+    let other = Call::new("BK", &["a2"]).with_project("vision");
+    let second = platform.blocked_reservation(&other).await;
+    commit(&first).await;
+    let rejected = second.await.expect("the call ended").expect("answered");
+    assert_eq!(rejected.verdict(), "rejected project_quota");
+    assert_eq!(rejected.violations[0]["slot"], "cpu");
+    platform.assert_sound().await;
+}
+
+#[tokio::test]
 async fn a_full_key_rejects_without_its_lock() {
     // Somebody holds the row of the full key, and everybody who retries against it would queue up.
     // The rejection is answered all the same; the lock_timeout turns a wait into a failure.
