@@ -45,7 +45,7 @@ begin
     select s.* into held from occupancy.session s where s.session_id = live.session_id;
     return next row(
       live.kernel_id, live.session_id, 'released',
-      occupancy.free_kernels(held, live.kernel_id))::occupancy.kernel_outcome;
+      occupancy.free_kernel(held, live.kernel_id))::occupancy.kernel_outcome;
   end loop;
 end;
 $$;

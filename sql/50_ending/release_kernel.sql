@@ -38,7 +38,7 @@ begin
   if held.holder_epoch <> epoch then
     perform occupancy.require_lease(held, manager, epoch);
   end if;
-  return row(kernel_id, held.session_id, 'released', occupancy.free_kernels(held, kernel_id))
+  return row(kernel_id, held.session_id, 'released', occupancy.free_kernel(held, kernel_id))
     ::occupancy.kernel_outcome;
 end;
 $$;

@@ -15,20 +15,32 @@ declare
   holder constant boolean := manager is null and epoch is null
     or occupancy.require_holder(manager, epoch, session_id);
   fresh constant boolean := occupancy.enter_ledger();
+  -- Whose lease does not keep the caller from ending the session.
+  held_by bigint := epoch;
   held occupancy.session;
 begin
   loop
+    -- Locked and ended by one statement. Only what ran is charged: what was terminating has given
+    -- that back, and what waited is cancelled, by the trigger of the queue.
+    update occupancy.session s set status = 'TERMINATED', ended_at = occupancy.clock()
+    where s.session_id = release_session.session_id and s.ended_at is null
+      and (s.holder_epoch <> held_by) is not true
+    returning s.* into held;
+    if found then
+      perform occupancy.free_kernels(
+        held, null, held.status = 'TERMINATED' and held.terminating_at is null, true);
+      return row(session_id, 'released')::occupancy.session_outcome;
+    end if;
     select s.* into held from occupancy.session s
     where s.session_id = release_session.session_id for no key update;
     if held.ended_at is not null then
       return row(session_id, 'already_released')::occupancy.session_outcome;
     end if;
-    if held.holder_epoch <> epoch then
-      perform occupancy.require_lease(held, manager, epoch);
-    end if;
     if found then
-      perform occupancy.free_kernels(held, null);
-      return row(session_id, 'released')::occupancy.session_outcome;
+      -- Held by another start, or begun in between.
+      perform occupancy.require_lease(held, manager, epoch);
+      held_by := held.holder_epoch;
+      continue;
     end if;
     -- Remembered, so that a reservation that is still on its way finds it ended.
     insert into occupancy.session (session_id, status, created_at, ended_at)

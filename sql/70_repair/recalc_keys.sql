@@ -4,7 +4,8 @@ language plpgsql volatile
 as $$
 begin
   -- Whoever changes a key's set holds its row when he commits, so that what follows sees all of it
-  -- and nothing half done.
+  -- and nothing half done. He may have begun before: a slot that is seen is not put in again, since
+  -- that would wait for whoever is deleting it, and he for the key.
   perform from occupancy.keypair p
   where p.access_key = any (access_keys)
   order by p.access_key for no key update;
@@ -26,6 +27,8 @@ begin
       select s.access_key, s.session_id, s.session_type = 'system'
       from occupancy.session s
       where s.access_key = any (access_keys) and s.ended_at is null and s.status = 'RUNNING'
+        and (select c.session_id from occupancy.session_concurrency c
+             where c.session_id = s.session_id) is null
       order by s.session_id
       on conflict do nothing
       returning *
