@@ -267,6 +267,7 @@ async fn a_run_of_hardly_any_pairs_claims_nothing() {
     has("\n\nalone: 3 of 3 pairs with 2 clients in 0 s, 0 errors\n");
     has("\npairs per second of each tenth: -\nlast tenth to first: -\n");
     has("not judged: speed, since ");
+    has("not judged: updates in place, since ");
     has("not judged: sizes, since ");
     assert!(!output.stdout.contains("idle"), "{}", output.stdout);
     assert!(!output.stdout.contains("MISSED"), "{}", output.stdout);
