@@ -16,6 +16,8 @@ declare
     or occupancy.require_holder(manager, epoch, session_id);
   fresh constant boolean := occupancy.enter_ledger();
   held occupancy.session;
+  is_system boolean;
+  given_back bigint;
   freed jsonb;
 begin
   select s.* into held from occupancy.session s
@@ -42,31 +44,27 @@ begin
     perform occupancy.require_lease(held, manager, epoch);
   end if;
 
+  is_system := held.session_type = 'system';
   select coalesce(occupancy.slots_sum(coalesce(k.settled_slots, k.requested_slots)), '{}')
   into freed
   from occupancy.kernel k
   where k.session_id = held.session_id and k.ended_at is null;
-  perform from occupancy.keypair p where p.access_key = held.access_key for no key update;
-  -- As in free_kernels: the key is charged with rows of its set.
-  with slot_given_back as (
-    delete from occupancy.session_concurrency c
-    where c.session_id = held.session_id and c.access_key = held.access_key
-      and c.system = (held.session_type = 'system')
-    returning c.system
-  )
+  -- As in free_kernels: the key is charged with rows of its set, which come before it.
+  delete from occupancy.session_concurrency c
+  where c.session_id = held.session_id and c.access_key = held.access_key and c.system = is_system;
+  get diagnostics given_back = row_count;
   update occupancy.keypair p
-  set compute_used = occupancy.count_minus(
-        p.compute_used, (select count(*) from slot_given_back g where not g.system),
-        'keypair ' || p.access_key),
-      system_used = occupancy.count_minus(
-        p.system_used, (select count(*) from slot_given_back g where g.system),
-        'keypair ' || p.access_key),
-      occupied_slots = case
-        when held.session_type = 'system' then p.occupied_slots
-        else occupancy.slots_minus(p.occupied_slots, freed, 'keypair ' || p.access_key)
-      end
+  set compute_used = case when is_system then p.compute_used
+                          else occupancy.count_minus(
+                            p.compute_used, given_back, 'keypair ' || p.access_key) end,
+      system_used = case when is_system then occupancy.count_minus(
+                           p.system_used, given_back, 'keypair ' || p.access_key)
+                         else p.system_used end,
+      occupied_slots = case when is_system then p.occupied_slots
+                            else occupancy.slots_minus(
+                              p.occupied_slots, freed, 'keypair ' || p.access_key) end
   where p.access_key = held.access_key;
-  if held.session_type <> 'system' then
+  if not is_system then
     perform occupancy.charge_quotas(held, 1, freed, '{}');
   end if;
   update occupancy.session s set status = 'TERMINATING', terminating_at = occupancy.clock()

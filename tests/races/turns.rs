@@ -243,6 +243,36 @@ async fn a_terminating_session_makes_room_for_one_that_waits() {
     platform.assert_sound().await;
 }
 
+/// Somebody repairs by hand and holds the slot of a session that ends meanwhile. Deleting it, which
+/// takes it off the key, must not find the key held by who waits for the slot.
+async fn a_hand_that_holds_the_slot_goes_first(ending: &str) {
+    let platform = Platform::with_limit(2).await;
+    let call = Call::new("AK", &["a1"]);
+    reserve(&platform.admin, &call).await.expect("answered");
+    let hand = platform.begin().await;
+    hand.batch_execute("select from occupancy.session_concurrency for update")
+        .await
+        .expect("the slot can be locked");
+    let statement = format!("select {ending}('{}')", call.session_id);
+    let waiting =
+        platform.blocked(|client| async move { client.batch_execute(&statement).await }).await;
+    hand.batch_execute("delete from occupancy.session_concurrency").await.expect("no deadlock");
+    commit(&hand).await;
+    waiting.await.expect("the call ended").expect("answered");
+    assert_eq!(platform.used("AK").await, 0, "{ending}");
+    platform.assert_sound().await;
+}
+
+#[tokio::test]
+async fn a_release_waits_for_a_slot_without_its_key() {
+    a_hand_that_holds_the_slot_goes_first("occupancy.release_session").await;
+}
+
+#[tokio::test]
+async fn a_termination_waits_for_a_slot_without_its_key() {
+    a_hand_that_holds_the_slot_goes_first("occupancy.terminate_session").await;
+}
+
 #[tokio::test]
 async fn a_kernel_id_belongs_to_the_session_that_came_first() {
     // Two sessions of different keys on different agents name the same kernel id. The second waits
