@@ -5,6 +5,8 @@ language plpgsql volatile
 set enable_nestloop = off
 as $$
 declare
+  -- A slot before its key, as in free_kernels.
+  slotless constant uuid[] := occupancy.give_back_slots(session_ids);
   has_quotas constant boolean := occupancy.lock_charged(session_ids);
   moment timestamptz;
   -- Those who are charged: a terminating session occupies agents alone.
@@ -24,7 +26,20 @@ declare
     null)::occupancy.batch;
   freed occupancy.counter[];
 begin
-  perform occupancy.give_back_slots(session_ids);
+  -- Each session is going to be taken off its key, but a key is charged with rows of its set: one
+  -- that somebody deleted by hand is off it already.
+  if cardinality(slotless) > 0 then
+    update occupancy.keypair p
+    set compute_used = p.compute_used + m.compute, system_used = p.system_used + m.system
+    from (
+      select s.access_key, count(*) filter (where s.session_type <> 'system') as compute,
+             count(*) filter (where s.session_type = 'system') as system
+      from occupancy.session s
+      where s.session_id = any (slotless)
+      group by s.access_key
+    ) as m
+    where p.access_key = m.access_key;
+  end if;
   freed := occupancy.freed_counters(
     occupancy.read_counters(occupancy.weigh_batch(batch, has_quotas), has_quotas));
   moment := occupancy.clock();

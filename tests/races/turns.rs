@@ -245,7 +245,7 @@ async fn a_terminating_session_makes_room_for_one_that_waits() {
 
 /// Somebody repairs by hand and holds the slot of a session that ends meanwhile. Deleting it, which
 /// takes it off the key, must not find the key held by who waits for the slot.
-async fn a_hand_that_holds_the_slot_goes_first(ending: &str) {
+async fn a_hand_that_holds_the_slot_goes_first(ending: &str, sessions: fn(Uuid) -> String) {
     let platform = Platform::with_limit(2).await;
     let call = Call::new("AK", &["a1"]);
     reserve(&platform.admin, &call).await.expect("answered");
@@ -253,7 +253,7 @@ async fn a_hand_that_holds_the_slot_goes_first(ending: &str) {
     hand.batch_execute("select from occupancy.session_concurrency for update")
         .await
         .expect("the slot can be locked");
-    let statement = format!("select {ending}('{}')", call.session_id);
+    let statement = format!("select occupancy.{ending}({})", sessions(call.session_id));
     let waiting =
         platform.blocked(|client| async move { client.batch_execute(&statement).await }).await;
     hand.batch_execute("delete from occupancy.session_concurrency").await.expect("no deadlock");
@@ -265,12 +265,17 @@ async fn a_hand_that_holds_the_slot_goes_first(ending: &str) {
 
 #[tokio::test]
 async fn a_release_waits_for_a_slot_without_its_key() {
-    a_hand_that_holds_the_slot_goes_first("occupancy.release_session").await;
+    a_hand_that_holds_the_slot_goes_first("release_session", |id| format!("'{id}'")).await;
+}
+
+#[tokio::test]
+async fn a_batch_of_releases_waits_for_a_slot_without_its_key() {
+    a_hand_that_holds_the_slot_goes_first("release_sessions", |id| format!("'{{{id}}}'")).await;
 }
 
 #[tokio::test]
 async fn a_termination_waits_for_a_slot_without_its_key() {
-    a_hand_that_holds_the_slot_goes_first("occupancy.terminate_session").await;
+    a_hand_that_holds_the_slot_goes_first("terminate_session", |id| format!("'{id}'")).await;
 }
 
 #[tokio::test]
