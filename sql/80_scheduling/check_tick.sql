@@ -3,7 +3,8 @@ create or replace function occupancy.check_tick(
   max_sessions integer,
   policy text,
   selector text,
-  tries integer
+  tries integer,
+  wait boolean
 )
 returns boolean
 language plpgsql stable parallel safe
@@ -23,10 +24,15 @@ begin
       using errcode = 'OC005', detail = coalesce(tries::text, 'NULL'),
             hint = 'pass after how many failed tries a session steps aside, 0 for never';
   end if;
+  if wait is null then
+    raise exception 'wait is missing'
+      using errcode = 'OC005', detail = 'NULL',
+            hint = 'pass whether to wait for a tick that is under way';
+  end if;
   return occupancy.require_fresh_snapshots();
 end;
 $$;
 
-comment on function occupancy.check_tick(text, integer, text, text, integer) is
+comment on function occupancy.check_tick(text, integer, text, text, integer, boolean) is
   'Internal. Refuses the arguments of a tick that are wrong (OC005), and an old snapshot.';
-revoke all on function occupancy.check_tick(text, integer, text, text, integer) from public;
+revoke all on function occupancy.check_tick(text, integer, text, text, integer, boolean) from public;

@@ -3,7 +3,8 @@ create or replace function occupancy.schedule_sessions(
   max_sessions integer default 1000,
   policy text default 'fifo',
   selector text default 'dispersed',
-  tries integer default 3
+  tries integer default 3,
+  wait boolean default true
 )
 returns setof occupancy.scheduling
 language plpgsql volatile security definer
@@ -18,7 +19,7 @@ set work_mem = '32MB'
 as $$
 declare
   checked constant boolean := occupancy.check_tick(
-    resource_group, max_sessions, policy, selector, tries);
+    resource_group, max_sessions, policy, selector, tries, wait);
   last_agent text;
   queue occupancy.tick_queue;
   sessions occupancy.tick_sessions;
@@ -45,13 +46,18 @@ begin
   end if;
   perform occupancy.enter_ledger();
   -- Ticks of one group take turns here.
+  if wait then
+    perform pg_advisory_xact_lock(1868788291, hashtext(resource_group));
+  elsif not pg_try_advisory_xact_lock(1868788291, hashtext(resource_group)) then
+    return query select null::uuid, 'busy', null, null, null::jsonb, null::jsonb;
+    return;
+  end if;
   insert into occupancy.scheduled_group (resource_group)
   values (schedule_sessions.resource_group)
   on conflict do nothing;
   select g.last_agent into last_agent
   from occupancy.scheduled_group g
-  where g.resource_group = schedule_sessions.resource_group
-  for no key update;
+  where g.resource_group = schedule_sessions.resource_group;
 
   queue := occupancy.lock_tick(resource_group, max_sessions, policy, tries);
   if cardinality(queue.pending) = 0 then
@@ -121,14 +127,17 @@ begin
 end;
 $$;
 
-comment on function occupancy.schedule_sessions(text, integer, text, text, integer) is
+comment on function occupancy.schedule_sessions(text, integer, text, text, integer, boolean) is
   'One tick: places as many of the first max_sessions (at most 10,000) PENDING sessions of a '
   'resource group as there is room for, in one transaction, exact against every limit. policy, '
   'inside a priority: fifo (after so many failed tries a session steps aside; tries 0: strictly in '
   'order, nobody passes one that finds no room), lifo, or drf (the key with the least share first, '
   'and keys take turns at being among the first max_sessions). selector: concentrated, dispersed, '
   'roundrobin or legacy. A row per session looked at, in that order: placed, with its kernels and '
-  'their agents, or waiting, with the code and all violations. OC005, OC008.';
-revoke all on function occupancy.schedule_sessions(text, integer, text, text, integer) from public;
-grant execute on function occupancy.schedule_sessions(text, integer, text, text, integer)
+  'their agents, or waiting, with the code and all violations. wait: false does not wait for a tick '
+  'of this group that is under way, and answers with one row, busy, instead: who waits keeps '
+  'versions of rows from being removed. OC005, OC008.';
+revoke all on function occupancy.schedule_sessions(text, integer, text, text, integer, boolean)
+  from public;
+grant execute on function occupancy.schedule_sessions(text, integer, text, text, integer, boolean)
   to occupancy_manager;

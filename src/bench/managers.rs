@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use uuid::Uuid;
 
 use crate::bench::Protocol;
@@ -14,6 +15,7 @@ use crate::bench::link::Link;
 use crate::bench::player::{Slice, ended_early, times};
 use crate::config::Config;
 use crate::error::Result;
+use crate::scheduling::busy_pause;
 
 /// What a team of managers is measured by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +26,10 @@ pub(super) enum Unit {
     Tick,
 }
 
-/// Managers of one resource group. The clock runs from the first of their ticks to the end of the
-/// last one; it stands still while sessions are enqueued, and while those that were placed are
-/// released.
+/// Managers of one resource group, who do as a [`Scheduler`](crate::Scheduler) does where another
+/// tick is under way: come back a moment later. The clock runs from the first of their ticks until
+/// the last session was looked at; it stands still while sessions are enqueued, and while those that
+/// were placed are released.
 pub(super) struct Managers {
     links: Vec<Link>,
     clerk: Link,
@@ -43,6 +46,8 @@ pub(super) struct Managers {
 struct Work {
     looked_at: Vec<Uuid>,
     ticks: Vec<Duration>,
+    /// When the last of them was answered.
+    ended: Option<Instant>,
 }
 
 impl Managers {
@@ -74,7 +79,8 @@ impl Managers {
             }
             let began = Instant::now();
             let works = self.round().await?;
-            busy += began.elapsed();
+            let ended = works.iter().filter_map(|work| work.ended).max();
+            busy += ended.map_or_else(|| began.elapsed(), |ended| ended - began);
             for took in works.iter().flat_map(|work| &work.ticks) {
                 ticks.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
             }
@@ -130,8 +136,16 @@ async fn work(
     let mut work = Work::default();
     while left.load(Ordering::Relaxed) > 0 {
         let began = Instant::now();
-        let looked_at = queue::tick(&mut manager, max_sessions, fits).await?;
-        work.ticks.push(began.elapsed());
+        let Some(looked_at) = queue::tick(&mut manager, max_sessions, fits).await? else {
+            sleep(busy_pause()).await;
+            continue;
+        };
+        if looked_at.is_empty() {
+            continue;
+        }
+        let ended = Instant::now();
+        work.ticks.push(ended - began);
+        work.ended = Some(ended);
         // Where none fits, two may look at the same ones: it may well fall below zero.
         let looked = i64::try_from(looked_at.len()).unwrap_or(i64::MAX);
         left.fetch_sub(looked, Ordering::Relaxed);

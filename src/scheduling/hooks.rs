@@ -39,6 +39,9 @@ pub struct TickReport {
     pub cause: Cause,
     /// From sending it to its answer.
     pub took: Duration,
+    /// Whether another manager's tick of the group was under way, so that this one was none: it
+    /// looked at nobody, and is tried again soon.
+    pub busy: bool,
     /// What it made of each session that it looked at, in that order. An error that
     /// [passes](crate::Error::is_transient), such as a server that went away, leaves open whether it
     /// placed any: those are found as sessions that are

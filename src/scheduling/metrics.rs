@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::model::{QueueState, Scheduling};
-use super::scheduler::Cause;
-use crate::error::Result;
+use super::hooks::TickReport;
+use super::model::QueueState;
 
 /// What a scheduler has seen and done so far, for the dashboards of the process that embeds it.
 /// Unless it says otherwise, a number only grows.
@@ -20,9 +19,11 @@ pub struct SchedulerMetrics {
     pub oldest: Option<Duration>,
     /// Ticks that were answered.
     pub ticks: u64,
+    /// Ticks that were none, since another manager's tick of the group was under way.
+    pub ticks_busy: u64,
     /// Ticks that failed.
     pub ticks_failed: u64,
-    /// Ticks, answered or failed, by what they came of.
+    /// All of these, by what they came of.
     pub causes: BTreeMap<&'static str, u64>,
     /// Sessions that ticks looked at, by what became of them: `placed`, or the code of the first
     /// thing that was in the way. One that waits for ten ticks counts ten times.
@@ -46,13 +47,18 @@ impl Books {
         self.open().clone()
     }
 
-    pub(super) fn ticked(&self, cause: Cause, took: Duration, result: &Result<Vec<Scheduling>>) {
+    pub(super) fn ticked(&self, report: &TickReport) {
         let mut books = self.open();
-        *books.causes.entry(cause.as_str()).or_default() += 1;
-        let Ok(sessions) = result else {
+        *books.causes.entry(report.cause.as_str()).or_default() += 1;
+        let Ok(sessions) = &report.result else {
             books.ticks_failed += 1;
             return;
         };
+        if report.busy {
+            books.ticks_busy += 1;
+            return;
+        }
+        let took = report.took;
         books.ticks += 1;
         books.last_tick = took;
         books.longest_tick = books.longest_tick.max(took);

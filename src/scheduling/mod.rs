@@ -24,6 +24,7 @@ pub use self::listener::{Hearing, WakeUp};
 pub use self::metrics::SchedulerMetrics;
 pub use self::model::*;
 pub use self::queue::Queue;
+pub(crate) use self::scheduler::busy_pause;
 pub use self::scheduler::{Cause, Scheduler, SchedulerOptions, SchedulerState};
 
 #[doc(hidden)]

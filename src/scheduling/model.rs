@@ -428,16 +428,18 @@ impl Scheduling {
     }
 }
 
-impl FromRow for Scheduling {
+/// `None` is the answer that another tick of the group is under way.
+impl FromRow for Option<Scheduling> {
     fn from_row(row: &Row) -> Result<Self, tokio_postgres::Error> {
-        Ok(Self {
-            session_id: row.try_get("session_id")?,
+        let Some(session_id) = row.try_get("session_id")? else { return Ok(None) };
+        Ok(Some(Scheduling {
+            session_id,
             outcome: row.try_get("outcome")?,
             code: row.try_get("code")?,
             message: row.try_get("message")?,
             violations: list(row, "violations")?,
             kernels: list(row, "kernels")?,
-        })
+        }))
     }
 }
 

@@ -109,17 +109,29 @@ impl<E: Executor> Queue<E> {
     /// transaction, exact against every limit. An answer for each session that it looked at, in
     /// that order.
     ///
-    /// Any number of processes may tick one group at once; no session is placed twice. A call that
-    /// the pool repeated does not list what its lost predecessor placed: that is found as sessions
-    /// which are [`Scheduled`](SessionStatus::Scheduled).
+    /// Any number of processes may tick one group at once: they take turns, and no session is placed
+    /// twice. A call that the pool repeated does not list what its lost predecessor placed: that is
+    /// found as sessions which are [`Scheduled`](SessionStatus::Scheduled).
     pub async fn schedule_sessions(&self, tick: &Tick) -> Result<Vec<Scheduling>> {
+        self.tick(tick, true).await.map(Option::unwrap_or_default)
+    }
+
+    /// The same, unless a tick of this group is under way elsewhere: then `None` at once. Who waits
+    /// for his turn keeps the server from removing old versions of rows, which costs the others
+    /// time.
+    pub async fn try_schedule_sessions(&self, tick: &Tick) -> Result<Option<Vec<Scheduling>>> {
+        self.tick(tick, false).await
+    }
+
+    async fn tick(&self, tick: &Tick, wait: bool) -> Result<Option<Vec<Scheduling>>> {
         let Tick { resource_group, max_sessions, policy, selector, tries } = tick;
-        call::all(
+        let answers: Vec<Option<Scheduling>> = call::all(
             self.executor(),
             &sql::schedule_sessions,
-            &[resource_group, max_sessions, &policy.as_str(), &selector.as_str(), tries],
+            &[resource_group, max_sessions, &policy.as_str(), &selector.as_str(), tries, &wait],
         )
-        .await
+        .await?;
+        Ok(answers.into_iter().collect())
     }
 
     /// Moves a session along its life, and notes why. What the state machine does not know is

@@ -25,6 +25,9 @@ use crate::tracker::ConcurrencyTracker;
 const LONGEST_REST: Duration = Duration::from_millis(50);
 /// The pause after the first tick that fails; it doubles up to the time between two polls.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
+/// The pause, about, after which a group is tried again that another manager was at. It would hear of
+/// what is freed meanwhile as we do; this is for the case that it is no more.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
 /// Counting a long queue costs something.
 const COUNT_EVERY: Duration = Duration::from_secs(1);
 
@@ -66,6 +69,8 @@ pub enum Cause {
     Polled,
     /// The tick before looked at as many sessions as it may, and placed some.
     Full,
+    /// The tick before found another manager's under way.
+    Busy,
     /// The tick before failed.
     Repeated,
 }
@@ -79,6 +84,7 @@ impl Cause {
             Self::Woken => "woken",
             Self::Polled => "polled",
             Self::Full => "full",
+            Self::Busy => "busy",
             Self::Repeated => "repeated",
         }
     }
@@ -103,7 +109,8 @@ pub enum SchedulerState {
 ///
 /// It ticks when it hears that something was freed or enqueued, and else with each poll; and again
 /// at once after a tick that looked at as many sessions as it may and placed some. Any number of
-/// schedulers may work on one group, in one process or many: no session is placed twice.
+/// schedulers may work on one group, in one process or many: no session is placed twice. One that
+/// finds another's tick under way does not wait for it, but comes back a moment later.
 ///
 /// Where the process has a [`Lease`], starting the scheduler registers its manager, whose heartbeat
 /// goes on beside it. Once the manager is fenced, or the lease is stopped, the scheduler ends. What
@@ -280,6 +287,23 @@ async fn run<H: Hooks>(
     ticker.state.send_replace(end);
 }
 
+/// What follows a tick.
+enum Then {
+    /// Another one at once, which may place more.
+    More,
+    /// None before a wake-up or the next poll.
+    Rest,
+    /// Another one soon, as another manager was at it.
+    Return,
+    /// Another one later, as it failed.
+    Repeat,
+}
+
+/// How long to leave a group alone that another manager is at. Those that wait come back one by one.
+pub(crate) fn busy_pause() -> Duration {
+    rand::random_range(BUSY_PAUSE / 2..=BUSY_PAUSE * 3 / 2)
+}
+
 /// The loop's own side.
 struct Ticker<H> {
     /// Sends each call once: a tick that was repeated would not tell what it placed before.
@@ -301,9 +325,10 @@ impl<H: Hooks> Ticker<H> {
         loop {
             let started = Instant::now();
             let (pause, next) = match self.tick(cause).await {
-                Ok(true) => (Duration::ZERO, Cause::Full),
-                Ok(false) => (self.poll, Cause::Polled),
-                Err(()) => (self.pause_after(failures), Cause::Repeated),
+                Then::More => (Duration::ZERO, Cause::Full),
+                Then::Rest => (self.poll, Cause::Polled),
+                Then::Return => (busy_pause().min(self.poll), Cause::Busy),
+                Then::Repeat => (self.pause_after(failures), Cause::Repeated),
             };
             failures = if next == Cause::Repeated { failures + 1 } else { 0 };
             let rest = started.elapsed().min(LONGEST_REST);
@@ -322,43 +347,55 @@ impl<H: Hooks> Ticker<H> {
         }
     }
 
-    /// One tick with its hooks; whether another one may place more at once.
-    async fn tick(&self, cause: Cause) -> Result<bool, ()> {
+    /// One tick with its hooks.
+    async fn tick(&self, cause: Cause) -> Then {
         self.hook(async { self.hooks.before_tick(&self.tick).await }).await;
         let sent = Instant::now();
-        let result = self.schedule().await;
+        let answer = self.schedule().await;
         let took = sent.elapsed();
-        self.books.ticked(cause, took, &result);
-        let answer = match &result {
-            Ok(sessions) => {
-                let placed = sessions.iter().filter(|session| session.is_placed()).count();
-                debug!(
-                    cause = cause.as_str(),
-                    placed,
-                    waiting = sessions.len() - placed,
-                    duration_ms = took.as_secs_f64() * 1000.0,
-                    "ticked"
-                );
-                self.enter(SchedulerState::Running);
-                let full = usize::try_from(self.tick.max_sessions) == Ok(sessions.len());
-                Ok(full && placed > 0)
-            }
-            Err(error) => {
-                warn!(sqlstate = error.sqlstate(), "a tick failed: {error}");
-                self.enter(SchedulerState::Failing(error.to_string()));
-                Err(())
-            }
-        };
-        let report = TickReport { cause, took, result };
+        let busy = matches!(answer, Ok(None));
+        let report =
+            TickReport { cause, took, busy, result: answer.map(Option::unwrap_or_default) };
+        self.books.ticked(&report);
+        let then = self.judge(&report);
         self.hook(async { self.hooks.after_tick(&report).await }).await;
-        answer
+        then
     }
 
-    async fn schedule(&self) -> Result<Vec<Scheduling>> {
+    async fn schedule(&self) -> Result<Option<Vec<Scheduling>>> {
         if let Some(lease) = &self.lease {
             lease.register().await?;
         }
-        self.queue.schedule_sessions(&self.tick).await
+        self.queue.try_schedule_sessions(&self.tick).await
+    }
+
+    /// Notes how it went, and tells what follows.
+    fn judge(&self, report: &TickReport) -> Then {
+        let sessions = match &report.result {
+            Ok(sessions) => sessions,
+            Err(error) => {
+                warn!(sqlstate = error.sqlstate(), "a tick failed: {error}");
+                self.enter(SchedulerState::Failing(error.to_string()));
+                return Then::Repeat;
+            }
+        };
+        let placed = report.placed().count();
+        debug!(
+            cause = report.cause.as_str(),
+            busy = report.busy,
+            placed,
+            waiting = sessions.len() - placed,
+            duration_ms = report.took.as_secs_f64() * 1000.0,
+            "ticked"
+        );
+        self.enter(SchedulerState::Running);
+        if report.busy {
+            Then::Return
+        } else if placed > 0 && usize::try_from(self.tick.max_sessions) == Ok(sessions.len()) {
+            Then::More
+        } else {
+            Then::Rest
+        }
     }
 
     async fn hook(&self, hook: impl Future<Output = ()>) {

@@ -24,10 +24,11 @@ statements! {
         "select expired
            from occupancy.expire_pending(older_than => make_interval(secs => $1)) as expired";
 
-    schedule_sessions(TEXT, INT4, TEXT, TEXT, INT4) =
+    schedule_sessions(TEXT, INT4, TEXT, TEXT, INT4, BOOL) =
         "select session_id, outcome, code, message, violations, kernels
            from occupancy.schedule_sessions(resource_group => $1, max_sessions => $2,
-                                            policy => $3, selector => $4, tries => $5)";
+                                            policy => $3, selector => $4, tries => $5,
+                                            wait => $6)";
 
     set_session_status(UUID, TEXT, TEXT) wakes(to_status: TERMINATING, TERMINATED, CANCELLED) =
         "select session_id, outcome, from_status, to_status

@@ -53,6 +53,9 @@ const TICK: &str = "
        from jsonb_array_elements(a.violations) with ordinality as v (violation, position)))
     from occupancy.schedule_sessions";
 
+/// Takes the lock by which ticks of the group `default` take turns.
+const TURN: &str = "select pg_advisory_xact_lock(1868788291, hashtext('default'))";
+
 /// A request to wait: session `n` of `key`, one kernel.
 #[expect(clippy::needless_pass_by_value, reason = "callers write the slots in place")]
 fn wanting(n: u128, key: &str, slots: Value) -> Value {

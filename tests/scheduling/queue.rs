@@ -356,6 +356,7 @@ async fn mistakes_of_a_tick_are_refused() {
         "resource_group => repeat('x', 257)",
         "resource_group => ''",
         "tries => -1",
+        "wait => null",
     ] {
         let sql = format!("select occupancy.schedule_sessions({arguments})");
         assert_eq!(q.refused(&sql, &[]).await, "OC005", "{arguments}");

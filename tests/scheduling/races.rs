@@ -5,12 +5,9 @@ use std::collections::BTreeSet;
 use serde_json::json;
 use tokio_postgres::Client;
 
-use super::{Queue, but, enqueue, tick, wanting};
+use super::{Queue, TURN, but, enqueue, tick, wanting};
 use crate::support::fixture::id;
 use crate::support::platform::release;
-
-/// Locks the row that ticks of the group `default` take turns with.
-const GROUP: &str = "select from occupancy.scheduled_group for update";
 
 /// The sessions that a tick placed.
 async fn placed(client: Client, arguments: &str) -> Vec<String> {
@@ -20,10 +17,8 @@ async fn placed(client: Client, arguments: &str) -> Vec<String> {
 
 /// Eight managers tick at once, all of which wait for their turn before the first begins.
 async fn stampede(q: &Queue) -> Vec<String> {
-    // The row is there from the first tick on.
-    q.tick("'default'").await;
     let crowd = q.platform.crowd(8).await;
-    let ticks = q.platform.stampede(GROUP, crowd, |_, client| placed(client, "")).await;
+    let ticks = q.platform.stampede(TURN, crowd, |_, client| placed(client, "")).await;
     ticks.concat()
 }
 
@@ -33,12 +28,8 @@ async fn managers_that_tick_one_group_place_each_session_once() {
     let q = Queue::with(3).await;
     q.run("select occupancy.put_quota('user', 'nobody')").await;
     let slots = vec![json!({"cpu": 4}); 8];
-    let ticks = {
-        q.tick("'default'").await;
-        q.wait_for_slots(&slots).await;
-        stampede(&q).await
-    };
-    // The tick that made the row has placed three already, or one of the eight did.
+    q.wait_for_slots(&slots).await;
+    let ticks = stampede(&q).await;
     let sessions: BTreeSet<_> = ticks.iter().collect();
     assert_eq!(sessions.len(), ticks.len(), "{ticks:?}");
     assert_eq!(q.ask("select count(*) from occupancy.kernels").await, "3");
@@ -54,7 +45,7 @@ async fn managers_that_tick_one_group_place_no_more_than_a_limit() {
     q.tick("'default'").await;
     q.run("select occupancy.put_resource_policy('open', 1)").await;
     let crowd = q.platform.crowd(8).await;
-    let ticks = q.platform.stampede(GROUP, crowd, |_, client| placed(client, "")).await;
+    let ticks = q.platform.stampede(TURN, crowd, |_, client| placed(client, "")).await;
     assert_eq!(ticks.concat().len(), 1);
     assert_eq!(q.platform.used("AK").await, 1);
     q.platform.assert_sound().await;

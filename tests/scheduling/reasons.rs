@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{Queue, but, tick, wanting};
+use super::{Queue, TURN, but, tick, wanting};
 use crate::support::fixture::id;
 
 /// How many rows hold what sessions wait for.
@@ -131,11 +131,10 @@ async fn managers_that_tick_at_once_are_each_counted() {
     let q = Queue::with(1).await;
     q.wait_for_slots(&[json!({"cpu": 5}), json!({"cpu": 5}), json!({"cpu": 6})]).await;
     q.tick("").await;
-    let group = "select from occupancy.scheduled_group for update";
     let crowd = q.platform.crowd(8).await;
     let ticks = q
         .platform
-        .stampede(group, crowd, |n, client| async move {
+        .stampede(TURN, crowd, |n, client| async move {
             let some = ["", "max_sessions => 2"][n % 2];
             tick(&client, some).await.expect("answered").len()
         })

@@ -274,6 +274,24 @@ async fn a_scheduler_that_stops_waits_for_the_tick_under_way() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_scheduler_does_not_wait_for_another_ones_tick_and_comes_back() {
+    let platform = platform().await;
+    let handles = handles(&platform).await;
+    let id = enqueue(&handles, 1).await;
+    let other = platform.begin().await;
+    other.batch_execute("select occupancy.schedule_sessions()").await.expect("ticked");
+    let (scheduler, mut told) = start(&handles, every(NEVER));
+    wait_for("it to come back", async || scheduler.metrics().ticks_busy > 1).await;
+    platform.wait_for_waiters(0).await;
+    assert_eq!(scheduler.metrics().ticks, 0);
+    assert_eq!(scheduler.state(), SchedulerState::Running);
+    other.batch_execute("rollback").await.expect("rolled back");
+    assert_eq!(next(&mut told).await.0, id);
+    assert!(scheduler.metrics().causes["busy"] > 0);
+    platform.assert_sound().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_scheduler_ends_with_its_owner_and_lets_go_of_its_connections() {
     let platform = platform().await;
     let handles = handles(&platform).await;

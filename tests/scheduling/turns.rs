@@ -39,6 +39,24 @@ async fn after_tick(q: &Queue, sql: &'static str) -> (String, Vec<String>) {
 }
 
 #[tokio::test]
+async fn who_does_not_wait_is_told_that_another_ticks() {
+    let q = one_waits().await;
+    q.run("select occupancy.put_agent('b1', '{\"cpu\": 4}', 'other')").await;
+    q.enqueued(but(wanting(2, "BK", json!({"cpu": 1})), json!({"resource_group": "other"}))).await;
+    let ticking = q.platform.begin().await;
+    assert_eq!(tick(&ticking, "").await.expect("answered"), ["1 -> a1"]);
+    // Nothing but the word, and nothing is done.
+    let alone = "select (a.*)::text from occupancy.schedule_sessions(wait => false) as a";
+    assert_eq!(q.ask(alone).await, "(,busy,,,,)");
+    // Another group is nobody's yet.
+    assert_eq!(q.tick("'other', wait => false").await, ["2 -> b1"]);
+    ticking.batch_execute("rollback").await.expect("rolled back");
+    assert_eq!(q.tick("wait => false").await, ["1 -> a1"]);
+    assert_eq!(q.tick("wait => false").await, [""; 0]);
+    q.platform.assert_sound().await;
+}
+
+#[tokio::test]
 async fn a_key_that_is_shut_down_gets_nothing_from_a_tick_that_waited() {
     let q = one_waits().await;
     let shut = "select occupancy.put_keypair('AK', 'alice', 'open', is_active => false)";

@@ -35,19 +35,36 @@ pub(crate) async fn enqueue(link: &mut Link, waiting: Waiting) -> Result<()> {
     Ok(())
 }
 
-/// One tick, of which every answer has to be as expected. Returns the sessions that it looked at.
-pub(crate) async fn tick(link: &mut Link, max_sessions: u32, fits: bool) -> Result<Vec<Uuid>> {
+/// One tick, of which every answer has to be as expected. Returns the sessions that it looked at;
+/// `None`, where another manager was at it.
+pub(crate) async fn tick(
+    link: &mut Link,
+    max_sessions: u32,
+    fits: bool,
+) -> Result<Option<Vec<Uuid>>> {
     let Tick { tries, .. } = Tick::default();
     let (policy, selector) = (Policy::default(), Selector::default());
     let rows = link
         .rows(
             &sql::schedule_sessions,
-            &[&GROUP, &max_sessions.cast_signed(), &policy.as_str(), &selector.as_str(), &tries],
+            &[
+                &GROUP,
+                &max_sessions.cast_signed(),
+                &policy.as_str(),
+                &selector.as_str(),
+                &tries,
+                &false,
+            ],
         )
         .await?;
+    let looked_at: Option<Vec<Uuid>> =
+        rows.iter().map(|row| row.try_get("session_id")).collect::<Result<_, _>>()?;
+    if looked_at.is_none() {
+        return Ok(None);
+    }
     let expected = if fits { "placed" } else { "waiting" };
     rows.iter().try_for_each(|row| expect(row, expected))?;
-    Ok(rows.iter().map(|row| row.try_get("session_id")).collect::<Result<_, _>>()?)
+    Ok(looked_at)
 }
 
 /// Ends what was placed.
