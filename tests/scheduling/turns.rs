@@ -45,6 +45,7 @@ async fn who_does_not_wait_is_told_that_another_ticks() {
     q.enqueued(but(wanting(2, "BK", json!({"cpu": 1})), json!({"resource_group": "other"}))).await;
     let ticking = q.platform.begin().await;
     assert_eq!(tick(&ticking, "").await.expect("answered"), ["1 -> a1"]);
+    q.run("set lock_timeout = '10s'").await;
     // Nothing but the word, and nothing is done.
     let alone = "select (a.*)::text from occupancy.schedule_sessions(wait => false) as a";
     assert_eq!(q.ask(alone).await, "(,busy,,,,)");
