@@ -98,6 +98,17 @@ async fn what_a_role_may_execute_runs_as_the_owner_with_a_pinned_search_path() {
     .await;
 }
 
+// A trigger needs nobody's right to execute it: it fires with the search path of whoever writes to the
+// table by hand.
+#[tokio::test]
+async fn what_a_table_calls_has_a_pinned_search_path() {
+    no_function(
+        "exists (select from pg_trigger t where t.tgfoid = f.oid)
+         and f.proconfig[1] is distinct from 'search_path=pg_catalog, occupancy, pg_temp'",
+    )
+    .await;
+}
+
 #[tokio::test]
 async fn what_is_internal_is_executable_by_nobody_else_and_says_so() {
     no_function(&format!("({CALLABLE}) = ({INTERNAL})")).await;

@@ -1,6 +1,8 @@
 create or replace function occupancy.leave_queue()
 returns trigger
 language plpgsql volatile
+-- A trigger fires for whoever changes the table, also by hand.
+set search_path = pg_catalog, occupancy, pg_temp
 as $$
 declare
   waited occupancy.queued_session;
